@@ -1,0 +1,59 @@
+# The one list of verbs; CI and README call these.
+VENV ?= .venv
+# The first of these that runs and is 3.11 or 3.12 makes the environment.
+PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
+    $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
+PORT ?= 8080
+MANAGEMENT_PORT ?= 8081
+METRICS_PORT ?= 8082
+GRPC_PORT ?= 7070
+DEMO := model_store/cat-breeds.mar
+ARCHIVE ?= $(DEMO)
+PHOTO = $(wildcard $(VENV)/lib/python3.*/site-packages/skimage/data/chelsea.png)
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+
+.PHONY: help serve demo install test lint format lock clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+serve: $(INSTALLED) $(ARCHIVE)  ## serve ARCHIVE in the foreground (PORT, MANAGEMENT_PORT, METRICS_PORT, GRPC_PORT)
+	@exec $(BIN)/python scripts/serve.py --archive $(ARCHIVE) --photo $(PHOTO) --port $(PORT) \
+		--management-port $(MANAGEMENT_PORT) --metrics-port $(METRICS_PORT) --grpc-port $(GRPC_PORT)
+
+demo: $(DEMO)  ## build the demo archive
+
+$(DEMO): scripts/build_demo.py $(wildcard handler/*.py scripts/archive/*.py) $(INSTALLED)
+	$(BIN)/python scripts/build_demo.py --output $@ --force
+
+install: $(INSTALLED)  ## make the environment in VENV from the lock
+
+# uv, of the version and hash in the lock, installs the rest: one cache for several environments.
+$(INSTALLED): requirements.lock
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or 3.12 found; set PYTHON" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $(VENV)/uv.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock
+	UV_HTTP_TIMEOUT=300 $(BIN)/uv pip install --no-config --python $(BIN)/python --require-hashes -r requirements.lock
+	@touch $@
+
+test: $(INSTALLED)  ## all tests, those against the real server too (ARGS for pytest)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(INSTALLED)  ## ruff (lint and format) and mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(INSTALLED)  ## rewrite to the house's format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock: $(INSTALLED)  ## resolve requirements.lock anew
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade --quiet \
+		--generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" -o requirements.lock
+
+clean:  ## remove what was built; the environment stays
+	rm -rf build logs model_store/*.mar .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,7 @@
+"""The package that travels inside the archive. Read it in the order of a request:
+
+    request row ─▶ requests ─▶ decode ─▶ preprocess ─▶ model ─▶ thresholds ─▶ responses ─▶ response row
+                        └────────────── errors: an item that fails steps out here ──────────▲
+
+`classifier` puts decode, preprocess and model together; `adapter` alone knows TorchServe.
+"""

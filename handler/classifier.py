@@ -1,0 +1,125 @@
+"""A packaged classifier, whole: image bytes → scores. It knows nothing of HTTP or TorchServe.
+
+The server, the build, and any batch job run this same code.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from handler.decode import decode
+from handler.errors import ItemError, LoadError, attempt
+from handler.golden import GOLDEN_FILE, read_golden
+from handler.labels import read_labels
+from handler.model import WEIGHTS_FILE, Model, create_network, load_weights, read_weights
+from handler.preprocess import Pipeline, read_pipeline
+from handler.settings import CONFIG_FILE, Settings, read_settings
+from handler.thresholds import read_thresholds
+
+logger = logging.getLogger(__name__)
+
+METADATA_FILE = "metadata.json"
+
+
+@dataclass(frozen=True)
+class Classifier:
+    settings: Settings
+    labels: tuple[str, ...]
+    thresholds: NDArray[np.float64]  # [C]
+    pipeline: Pipeline
+    input_shape: tuple[int, int, int]  # (3, H, W)
+    model: Model
+    weights_sha256: str
+    metadata: dict[str, Any]
+    batch_size: int  # images in one forward pass, at the most
+
+    @classmethod
+    def load(cls, directory: Path, device: torch.device) -> "Classifier":
+        """Loads an unpacked archive; raises LoadError naming the file, the key and what was expected."""
+        settings, server = read_settings(directory)
+        labels = read_labels(directory)
+        thresholds = read_thresholds(directory, labels)
+        pipeline, input_shape = read_pipeline(directory)
+        metadata = _read_metadata(directory)
+        tensors, digest = read_weights(directory)
+        expected = metadata.get("weights_sha256", digest)
+        if digest != expected:
+            raise LoadError(directory / WEIGHTS_FILE, f"SHA-256 {digest}, expected {expected} as in {METADATA_FILE}")
+        network = create_network(
+            settings.architecture, len(labels), settings.model_kwargs, f"{directory / CONFIG_FILE}: handler"
+        )
+        load_weights(network, tensors, directory / WEIGHTS_FILE)
+        model = Model(network, device)
+        return cls(settings, labels, thresholds, pipeline, input_shape, model, digest, metadata, server.batchSize)
+
+    def prepare(self, payload: bytes) -> torch.Tensor:
+        """One encoded image → [3, H, W] float32; raises ItemError."""
+        return self.pipeline(decode(payload, self.settings.limits))
+
+    def score(self, images: Sequence[torch.Tensor | ItemError]) -> list[NDArray[np.float32] | ItemError]:
+        """Prepared images → scores [C] float32 each; what had failed before keeps its place."""
+        outcomes: list[NDArray[np.float32] | ItemError] = [
+            image if isinstance(image, ItemError) else ItemError() for image in images
+        ]
+        sound = [index for index, image in enumerate(images) if isinstance(image, torch.Tensor)]
+        for start in range(0, len(sound), self.batch_size):
+            chunk = sound[start : start + self.batch_size]
+            batch = torch.stack([images[index] for index in chunk])  # type: ignore[misc]
+            scores = attempt(self.model.scores, batch)
+            for place, index in enumerate(chunk):
+                outcomes[index] = scores if isinstance(scores, ItemError) else attempt(_finite, scores[place])
+        return outcomes
+
+    def classify(self, payloads: Sequence[bytes | ItemError]) -> list[NDArray[np.float32] | ItemError]:
+        """Encoded images → scores [C] float32 each, or the error of the one that failed."""
+        return self.score([attempt(self.prepare, payload) for payload in payloads])
+
+    def warm_up(self) -> None:
+        """Runs the largest batch once: the first forward pass is slow, and a lack of memory should show at load."""
+        self.model.scores(torch.zeros(self.batch_size, *self.input_shape))
+
+    def self_check(self, directory: Path) -> None:
+        """Classifies the golden inputs; raises LoadError where a score is off by more than golden_tolerance."""
+        path = directory / GOLDEN_FILE
+        golden = read_golden(directory, len(self.labels))
+        tolerance = self.settings.golden_tolerance
+        for each, scores in zip(golden, self.classify([each.image for each in golden]), strict=True):
+            if isinstance(scores, ItemError):
+                raise LoadError(path, f"{each.name}: {scores.code}: {scores}")
+            difference = np.abs(scores - each.scores)
+            worst = int(difference.argmax())
+            if difference[worst] > tolerance:
+                raise LoadError(
+                    path,
+                    f"{each.name}: golden self-check failed: {self.labels[worst]!r} scores {scores[worst]:.4f}, "
+                    f"expected {each.scores[worst]:.4f} within {tolerance:g}",
+                )
+        logger.info("golden self-check: %d inputs within %g", len(golden), tolerance)
+
+
+def _finite(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    if not np.isfinite(scores).all():
+        logger.error("the model gave a score that is no number")
+        raise ItemError("The model gave no finite score for this image.")
+    return scores
+
+
+def _read_metadata(directory: Path) -> dict[str, Any]:
+    """metadata.json is written by build_archive; an archive made by hand may lack it."""
+    path = directory / METADATA_FILE
+    if not path.exists():
+        return {}
+    try:
+        metadata = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise LoadError(path, f"not valid JSON: {error}") from None
+    if not isinstance(metadata, dict):
+        raise LoadError(path, "expected a JSON object")
+    return metadata

@@ -1,0 +1,108 @@
+"""Image bytes → RGB pixels, [H, W, 3] uint8.
+
+Every guard that can be decided from the header is decided before a pixel is decoded.
+"""
+
+import re
+from collections.abc import Callable
+from io import BytesIO
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from handler.errors import (
+    CorruptImage,
+    ExtremeAspectRatio,
+    NotAnImage,
+    TooManyBytes,
+    TooManyPixels,
+    UnsupportedImage,
+)
+from handler.settings import Limits
+
+Result = TypeVar("Result")
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+# How files of these formats begin: what begins so but can't be opened is corrupt, all else is no image.
+SIGNATURES = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP|GIF8[79]a|BM|II\x2a\0|MM\0\x2a|II\x2b\0|MM\0\x2b", re.S
+)
+ORIENTATION = 0x0112  # the EXIF tag
+# What to do with the stored pixels for each value of the EXIF tag (EXIF 2.32, 4.6.4 A).
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def decode(payload: bytes, limits: Limits) -> NDArray[np.uint8]:
+    """Returns upright RGB pixels, [H, W, 3] uint8, of the first frame.
+
+    Transparency is laid on white, 16-bit samples are scaled to 8 and CMYK is converted without its profile.
+    Raises TooManyBytes, NotAnImage, UnsupportedImage, CorruptImage, TooManyPixels or ExtremeAspectRatio.
+    """
+    if len(payload) > limits.max_image_bytes:
+        raise TooManyBytes(f"The image has more than {limits.max_image_bytes} bytes.")
+    try:
+        image = _or_corrupt(lambda: Image.open(BytesIO(payload), formats=FORMATS))
+    except CorruptImage:
+        if not SIGNATURES.match(payload):
+            raise NotAnImage from None
+        raise
+    with image:
+        _check_size(image.size, limits)
+        _or_corrupt(image.load)
+        if image.mode == "F":
+            raise UnsupportedImage("Floating-point samples have no fixed white. Send 8 or 16 bits a sample.")
+        upright = _or_corrupt(lambda: _upright(image))
+        return _or_corrupt(lambda: _rgb(upright))
+
+
+def _check_size(size: tuple[int, int], limits: Limits) -> None:
+    width, height = size
+    if width * height > limits.max_pixels:
+        raise TooManyPixels(f"The image is {width} x {height}, more than {limits.max_pixels} pixels.")
+    if max(size) > limits.max_aspect_ratio * min(size):
+        raise ExtremeAspectRatio(
+            f"The image is {width} x {height}; one side may be {limits.max_aspect_ratio:g} times the other at the most."
+        )
+
+
+def _or_corrupt(read: Callable[[], Result]) -> Result:
+    """Pillow's decoders raise nearly any exception on a broken file; what they raise is the file's fault."""
+    try:
+        return read()
+    except MemoryError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise TooManyPixels("The image has too many pixels.") from None
+    except Exception:
+        raise CorruptImage from None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(ORIENTATION)
+    except Exception:  # a broken EXIF block must not hide a good picture
+        return image
+    return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
+
+
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode.startswith("I"):  # grey, 16 bits a sample; 32 in some TIFFs, of which the top half is kept
+        samples = np.asarray(image).astype(np.int64)
+        samples = samples >> 16 if samples.max(initial=0) > 0xFFFF else samples
+        grey = ((samples.clip(0, 0xFFFF) * 255 + 0x7FFF) // 0xFFFF).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return np.asarray(Image.alpha_composite(white, image).convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))

@@ -1,0 +1,121 @@
+"""What can go wrong, and what its owner is told.
+
+An ItemError belongs to one image or one request, never to its neighbours in the batch: stages pass it along in the
+item's place. A LoadError stops a build or a worker's start.
+"""
+
+import json
+import logging
+import traceback
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
+
+logger = logging.getLogger(__name__)
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class LoadError(Exception):
+    """A file is missing or wrong: one line that names the file, the key and what was expected."""
+
+    def __init__(self, source: object, problem: str) -> None:
+        super().__init__(f"{source}: {problem}")
+
+
+class ItemError(Exception):
+    """Owns its HTTP status, its machine-readable code and a message that is safe to send."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    default: ClassVar[str] = "The server failed on this image. Its log has the reason."
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or self.default)
+
+
+class NoPayload(ItemError):
+    status, code = 400, "no_payload"
+    default = "No image was sent. Send its bytes as the body, or as the form field 'data', 'image' or 'file'."
+
+
+class BadJson(ItemError):
+    status, code = 400, "bad_json"
+    default = "The body is not valid JSON."
+
+
+class BadBase64(ItemError):
+    status, code = 400, "bad_base64"
+    default = "The image is not valid base64."
+
+
+class BadOption(ItemError):
+    status, code = 400, "bad_option"
+
+
+class BadRequest(ItemError):
+    status, code = 400, "bad_request"
+
+
+class ExplainUnsupported(ItemError):
+    status, code = 400, "explain_unsupported"
+    default = "This model gives no explanations. Use /predictions."
+
+
+class TooManyBytes(ItemError):
+    status, code = 413, "too_many_bytes"
+
+
+class TooManyPixels(ItemError):
+    status, code = 413, "too_many_pixels"
+
+
+class TooManyImages(ItemError):
+    status, code = 413, "too_many_images"
+
+
+class NotAnImage(ItemError):
+    status, code = 415, "not_an_image"
+    default = "The bytes are not an image in a supported format: JPEG, PNG, WebP, GIF, BMP or TIFF."
+
+
+class UnsupportedImage(ItemError):
+    status, code = 415, "unsupported_image"
+
+
+class FormEncoded(ItemError):
+    status, code = 415, "form_encoded"
+    default = (
+        "The body was sent as application/x-www-form-urlencoded, which destroys an image. Use `curl -T FILE`, "
+        "`curl -F data=@FILE`, or add the header 'Content-Type: application/octet-stream'."
+    )
+
+
+class CorruptImage(ItemError):
+    status, code = 422, "corrupt_image"
+    default = "The image is truncated or corrupt."
+
+
+class ExtremeAspectRatio(ItemError):
+    status, code = 422, "extreme_aspect_ratio"
+
+
+def error_body(error: ItemError, index: int | None) -> dict[str, Any]:
+    """The one shape of an error; index is the image's place in its request, None for the request as a whole."""
+    return {"error": {"code": error.code, "message": str(error), "index": index}}
+
+
+def attempt(stage: Callable[[In], Out], item: In | ItemError) -> Out | ItemError:
+    """Runs a stage on an item unless the item has failed already; a failure takes the item's place.
+
+    A failure that no ItemError foresaw is logged as one escaped line, since its text may hold what a client sent.
+    """
+    if isinstance(item, ItemError):
+        return item
+    try:
+        return stage(item)
+    except ItemError as error:
+        return error
+    except Exception:
+        logger.error("unforeseen failure of an item: %s", json.dumps(traceback.format_exc()))
+        return ItemError()

@@ -1,0 +1,87 @@
+"""The albumentations pipeline that training used, as data in the archive.
+
+The file holds what `albumentations.to_dict` returns, so it names transforms of that library and can run no other code.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from handler.errors import LoadError
+
+# Before the import: albumentations asks the network for a newer version of itself.
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+
+import albumentations as A
+import albumentations.pytorch
+
+PREPROCESSING_FILE = "preprocessing.json"
+# Wide, tall and small: every photo must come out in one shape. (height, width)
+PROBES = ((300, 451), (451, 300), (64, 64))
+
+Pipeline = Callable[[NDArray[np.uint8]], torch.Tensor]
+
+
+def read_pipeline(directory: Path) -> tuple[Pipeline, tuple[int, int, int]]:
+    """Returns the pipeline of an unpacked archive and the shape of its output, (3, H, W)."""
+    path = directory / PREPROCESSING_FILE
+    try:
+        serialized = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise LoadError(path, "missing, expected an albumentations pipeline as JSON") from None
+    except ValueError as error:
+        raise LoadError(path, f"not valid JSON: {error}") from None
+    pipeline = make_pipeline(serialized, path)
+    return pipeline, probe(pipeline, path)
+
+
+def make_pipeline(serialized: Any, source: object) -> Pipeline:
+    """The serialized dict → a function from [H, W, 3] uint8 to [3, H', W'] float32."""
+    if not isinstance(serialized, dict) or "transform" not in serialized:
+        raise LoadError(source, "transform: missing, expected what albumentations.to_dict returns")
+    try:
+        transform = A.from_dict(serialized)
+    except Exception as error:  # from_dict raises what the transforms' own validation raises
+        raise LoadError(
+            source, f"transform: {' '.join(str(error).split())}, expected albumentations transforms"
+        ) from None
+
+    def pipeline(pixels: NDArray[np.uint8]) -> torch.Tensor:
+        image = transform(image=pixels)["image"]
+        if isinstance(image, np.ndarray):
+            image = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        return image  # type: ignore[no-any-return]
+
+    return pipeline
+
+
+def probe(pipeline: Pipeline, source: object) -> tuple[int, int, int]:
+    """Runs the pipeline on noise of several shapes and returns the one shape (3, H, W) that comes out.
+
+    Raises LoadError where the shape depends on the photo, the samples aren't float32, or two runs differ: a random
+    augmentation belongs to training.
+    """
+    noise = np.random.default_rng(0)
+    shapes = set()
+    for height, width in PROBES:
+        pixels = noise.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        try:
+            first, second = pipeline(pixels), pipeline(pixels)
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            raise LoadError(source, f"transform: fails on an image of {width} x {height}: {reason}") from None
+        if first.dtype != torch.float32:
+            raise LoadError(source, f"transform: gives {first.dtype}, expected float32 (is Normalize missing?)")
+        if not torch.equal(first, second):
+            raise LoadError(source, "transform: two runs differ, expected the deterministic validation pipeline")
+        shapes.add(tuple(first.shape))
+    shape = shapes.pop()
+    if shapes or len(shape) != 3 or shape[0] != 3:
+        raise LoadError(source, f"transform: gives {shape} and {sorted(shapes)}, expected one shape (3, height, width)")
+    return shape

@@ -1,0 +1,184 @@
+"""A row as TorchServe hands it over → the images and options that the client sent.
+
+Forms that are understood: raw bytes; multipart and gRPC fields; JSON with base64; KServe v1 `instances`; KServe v2
+`inputs`. The shape of the body tells them apart, as TorchServe doesn't pass on the route.
+"""
+
+import base64
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handler.errors import (
+    BadBase64,
+    BadJson,
+    BadRequest,
+    ExplainUnsupported,
+    FormEncoded,
+    ItemError,
+    NoPayload,
+    NotAnImage,
+    TooManyBytes,
+    TooManyImages,
+    attempt,
+)
+from handler.options import Options, parse_options
+from handler.settings import Settings
+
+Protocol = Literal["native", "v1", "v2"]
+
+# data, image_2, file[3]: TorchServe keeps one field of each name, so several images need several names.
+IMAGE_FIELD = re.compile(r"(data|image|file|body)s?([._-]?\d{1,4}|\[\d{0,4}\])?")
+DATA_URL = re.compile(r"data:[\w.+/-]*(;[\w=.+-]+)*;base64,", re.A)
+JSON_IMAGE_KEYS = ("image", "images", "data")
+WRAPPER_KEYS = ("b64", "image", "data", "image_bytes")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request. Either `error` says why none of it can be served, or each image has its payload or its own error."""
+
+    protocol: Protocol
+    payloads: tuple[bytes | ItemError, ...] = ()
+    many: bool = True  # answered with a list, even of one
+    options: Options | None = None
+    id: str | None = None  # KServe v2 sends it back
+    error: ItemError | None = None
+
+
+@dataclass(frozen=True)
+class Parser:
+    """Knows what the model accepts. `parse` never raises ItemError: a request's failure is part of the Request."""
+
+    labels: Sequence[str]
+    thresholds: NDArray[np.float64]
+    settings: Settings
+
+    def parse(self, row: Mapping[str, Any], headers: Mapping[str, object]) -> Request:
+        """headers are as TorchServe gives them: names in the client's case, form fields mixed in as mappings."""
+        plain = {name.lower(): value for name, value in headers.items() if isinstance(value, str)}
+        body = row.get("body")
+        protocol: Protocol = "native"
+        if isinstance(body, dict) and len(row) == 1:
+            protocol = "v1" if "instances" in body else "v2" if "inputs" in body else "native"
+
+        def parse(row: Mapping[str, Any]) -> Request:
+            if headers.get("explain") == "True":
+                raise ExplainUnsupported
+            if plain.get("content-type", "").lower().startswith("application/x-www-form-urlencoded"):
+                raise FormEncoded
+            if set(row) - {"body"}:
+                return self._form(row, plain)
+            if isinstance(body, dict):
+                return self._json_object(body, protocol, plain)
+            if isinstance(body, list):
+                return self._request(protocol, body, True, {}, plain)
+            return self._raw(body, plain)
+
+        request = attempt(parse, row)
+        return Request(protocol, error=request) if isinstance(request, ItemError) else request
+
+    def _raw(self, body: object, headers: Mapping[str, str]) -> Request:
+        is_json = headers.get("content-type", "").lower().startswith("application/json")
+        if body is None or body in (b"", ""):
+            raise NoPayload
+        if isinstance(body, bytes | bytearray):
+            if is_json:
+                raise BadJson
+            return self._request("native", [bytes(body)], False, {}, headers)
+        if is_json:
+            raise BadRequest('Expected {"image": base64}, a list of base64 strings, or a KServe request.')
+        raise NotAnImage
+
+    def _form(self, row: Mapping[str, Any], headers: Mapping[str, str]) -> Request:
+        images = [value for name, value in row.items() if IMAGE_FIELD.fullmatch(name) and value not in (b"", "")]
+        fields = {name: value for name, value in row.items() if not IMAGE_FIELD.fullmatch(name)}
+        return self._request("native", images, len(images) > 1, fields, headers)
+
+    def _json_object(self, body: dict[str, Any], protocol: Protocol, headers: Mapping[str, str]) -> Request:
+        fields = dict(body)
+        if protocol == "v1":
+            return self._request(protocol, _sequence("instances", fields.pop("instances")), True, fields, headers)
+        if protocol == "v2":
+            return self._v2(body, headers)
+        given = [key for key in JSON_IMAGE_KEYS if key in fields]
+        if len(given) > 1:
+            raise BadRequest(f"{given[0]} and {given[1]} were both sent. Send one of them.")
+        images = fields.pop(given[0]) if given else []
+        many = isinstance(images, list)
+        return self._request(protocol, images if many else [images], many, fields, headers)
+
+    def _v2(self, body: dict[str, Any], headers: Mapping[str, str]) -> Request:
+        inputs, fields, request_id = body["inputs"], body.get("parameters", {}), body.get("id")
+        if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
+            raise BadRequest("inputs: expected one tensor of BYTES, each an image in base64.")
+        if not isinstance(fields, dict):
+            raise BadRequest("parameters: expected an object.")
+        if request_id is not None and not (isinstance(request_id, str) and len(request_id) <= 256):
+            raise BadRequest("id: expected a string of at most 256 characters.")
+        if inputs[0].get("datatype") != "BYTES":
+            raise BadRequest("inputs[0].datatype: expected BYTES.")
+        data = _sequence("inputs[0].data", inputs[0].get("data"))
+        shape = inputs[0].get("shape")
+        if not isinstance(shape, list) or not all(type(side) is int and 0 <= side < 2**31 for side in shape):
+            raise BadRequest("inputs[0].shape: expected a list of integers.")
+        if len(shape) > 8 or math.prod(shape) != len(data):
+            raise BadRequest("inputs[0].shape: does not fit the number of elements in data.")
+        return self._request("v2", data, True, fields, headers, request_id)
+
+    def _request(
+        self,
+        protocol: Protocol,
+        images: Sequence[object],
+        many: bool,
+        fields: Mapping[str, object],
+        headers: Mapping[str, str],
+        request_id: str | None = None,
+    ) -> Request:
+        limits = self.settings.limits
+        options = parse_options(fields, headers, self.labels, self.thresholds, self.settings)
+        if not images:
+            raise NoPayload
+        if len(images) > limits.max_images:
+            raise TooManyImages(f"The request has {len(images)} images, more than {limits.max_images}.")
+        payloads = tuple(attempt(self._payload, image) for image in images)
+        return Request(protocol, payloads, many, options, request_id)
+
+    def _payload(self, image: object) -> bytes:
+        if isinstance(image, bytes | bytearray):
+            return bytes(image)
+        for _ in range(2):  # {"b64": …}, or TensorFlow Serving's {"image_bytes": {"b64": …}}
+            if isinstance(image, dict) and len(image) == 1:
+                key, inner = next(iter(image.items()))
+                image = inner if key in WRAPPER_KEYS else image
+        if not isinstance(image, str):
+            raise BadRequest('Expected the image as a base64 string, a data URL or {"b64": base64}.')
+        return _from_base64(image, self.settings.limits.max_image_bytes)
+
+
+def _from_base64(text: str, max_bytes: int) -> bytes:
+    if text.startswith("data:"):
+        prefix = DATA_URL.match(text)
+        if prefix is None:
+            raise BadBase64("The data URL is not one of base64: expected data:image/…;base64,…")
+        text = text[prefix.end() :]
+    text = "".join(text.split())
+    if not text:
+        raise NoPayload
+    if len(text) // 4 * 3 - 2 > max_bytes:
+        raise TooManyBytes(f"The image has more than {max_bytes} bytes.")
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        raise BadBase64 from None
+
+
+def _sequence(name: str, value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise BadRequest(f"{name}: expected a list.")
+    return value

@@ -1,0 +1,1 @@
+"""From a checkpoint to a .mar: recipe ─▶ checkpoint, sources ─▶ stage ─▶ mar."""

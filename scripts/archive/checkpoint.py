@@ -1,0 +1,106 @@
+"""A training checkpoint → its tensors, and what it says about the model. The only place that reads pickles."""
+
+import argparse
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from handler.errors import LoadError
+
+# Where trainers put the weights; averaged ones first, as timm does.
+WEIGHT_KEYS = ("state_dict_ema", "state_dict", "model_state_dict", "model")
+# What torch.compile and DataParallel put before each name.
+WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.)+")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    tensors: dict[str, torch.Tensor]
+    key: str | None  # the entry that held the tensors; None if the file is the state_dict itself
+    architecture: str | None = None
+    labels: Any = None
+    thresholds: Any = None
+    image_size: int | None = None
+
+
+def read_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
+    """Reads .pt, .pth or .safetensors; `key` picks an entry, or else the first of WEIGHT_KEYS. Raises LoadError."""
+    if not path.is_file():
+        raise LoadError(path, "missing, expected a checkpoint (.pt, .pth or .safetensors)")
+    if path.suffix == ".safetensors":
+        try:
+            return Checkpoint(_unwrap(load_file(path)), None)
+        except SafetensorError as error:
+            raise LoadError(path, f"not a safetensors file: {error}") from None
+    content = _unpickle(path)
+    if not isinstance(content, Mapping):
+        raise LoadError(path, f"holds a {type(content).__name__}, expected a state_dict or a mapping that has one")
+    keys = (key,) if key else WEIGHT_KEYS
+    found = next((each for each in keys if isinstance(content.get(each), Mapping)), None)
+    if key and found is None:
+        raise LoadError(path, f"{key}: no state_dict there, the file has {_names(content)}")
+    tensors = content[found] if found else content
+    if not tensors or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
+        raise LoadError(
+            path, f"no state_dict: expected one at the top or under {', '.join(keys)}; it has {_names(content)}"
+        )
+    said = _said(content) if found else {}
+    return Checkpoint(
+        _unwrap(tensors),
+        found,
+        architecture=_first(said, str, "architecture", "arch", "model_name", "model"),
+        labels=_first(said, list | tuple | dict, "class_names", "labels", "classes"),
+        thresholds=_first(said, float | list | tuple | dict, "thresholds", "threshold"),
+        image_size=_first(said, int, "image_size", "img_size"),
+    )
+
+
+def _unpickle(path: Path) -> Any:
+    # timm's trainer keeps its command line as a Namespace: a plain record, which runs nothing.
+    torch.serialization.add_safe_globals([argparse.Namespace])
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        forbidden = re.search(r"GLOBAL (\S+)", str(error))
+        what = f"holds a Python object, {forbidden[1]}" if forbidden else "can't be read as tensors"
+        raise LoadError(path, f"{what}; expected tensors and plain values alone: save a state_dict") from None
+    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise LoadError(path, f"not a torch checkpoint: {' '.join(str(error).split())[:200]}") from None
+
+
+def _said(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The checkpoint's plain entries, and those of its config or args."""
+    said: dict[str, Any] = {}
+    for nested in (content.get("args"), content.get("config"), content):
+        values = vars(nested) if isinstance(nested, argparse.Namespace) else nested
+        if isinstance(values, Mapping):
+            said.update(
+                {name: value for name, value in values.items() if name not in WEIGHT_KEYS or nested is not content}
+            )
+    return said
+
+
+def _first(said: Mapping[str, Any], kind: Any, *names: str) -> Any:
+    for name in names:
+        value = said.get(name)
+        if isinstance(value, torch.Tensor):
+            value = value.tolist()
+        if isinstance(value, kind):
+            return value
+    return None
+
+
+def _unwrap(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {WRAPPERS.sub("", name): tensor for name, tensor in tensors.items()}
+
+
+def _names(content: Mapping[Any, Any]) -> str:
+    names = [str(name) for name in content]
+    return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")

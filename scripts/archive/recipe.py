@@ -1,0 +1,90 @@
+"""What to build an archive from: one YAML file, flags, or both. A flag wins over the file."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from handler.errors import LoadError
+from handler.settings import read_yaml
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")  # what torch-model-archiver and a URL path take
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Paths in a YAML file are relative to it, those in flags to the working directory."""
+
+    checkpoint: Path
+    name: str
+    version: str = "1.0"
+    architecture: str | None = None  # else the checkpoint's
+    labels: Path | list[str] | dict[Any, Any] | None = None  # else the checkpoint's
+    thresholds: Path | float | list[float] | dict[str, float] | None = None  # else the checkpoint's, else 0.5
+    preprocessing: Path | dict[str, Any] | None = None  # else timm's for the architecture
+    golden: list[Path] = field(default_factory=list)  # else two patterns
+    state_dict_key: str | None = None  # which of the checkpoint's weights
+    licence: str | None = None
+    notes: str | None = None
+    handler: dict[str, Any] = field(default_factory=dict)  # handler.settings.Settings, less the architecture
+    torchserve: dict[str, Any] = field(default_factory=dict)  # handler.settings.ServerSettings
+
+
+KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "checkpoint": ((str,), "a path"),
+    "name": ((str,), "a string"),
+    "version": ((str,), "a string: put it in quotes"),
+    "architecture": ((str,), "a string"),
+    "labels": ((str, list, dict), "a path, a list of names, or a mapping of index to name"),
+    "thresholds": ((str, int, float, list, dict), "a path, a number, a list, or a mapping of label to number"),
+    "preprocessing": ((str, dict), "a path, 'timm', or a serialized albumentations pipeline"),
+    "golden": ((list,), "a list of paths"),
+    "state_dict_key": ((str,), "a string"),
+    "licence": ((str,), "a string"),
+    "notes": ((str,), "a string"),
+    "handler": ((dict,), "a mapping"),
+    "torchserve": ((dict,), "a mapping"),
+}
+
+
+def read_recipe(path: Path | None, flags: Mapping[str, Any]) -> Recipe:
+    """Raises LoadError on an unknown or missing key, or a value of the wrong kind."""
+    given: dict[str, Any] = {}
+    if path is not None:
+        content = read_yaml(path)
+        if not isinstance(content, Mapping):
+            raise LoadError(path, "expected a mapping of recipe keys")
+        given = _check(content, path, path.parent)
+    given |= _check({key: value for key, value in flags.items() if value is not None}, "flags", Path())
+    source = path or "flags"
+    for key in ("checkpoint", "name"):
+        if key not in given:
+            raise LoadError(source, f"{key}: missing, expected {KINDS[key][1]}")
+    for key in ("name", "version"):
+        if key in given and not NAME.fullmatch(given[key]):
+            raise LoadError(source, f"{key}: {given[key]!r}, expected letters, digits, '.', '_' and '-'")
+    return Recipe(**given)
+
+
+def _check(values: Mapping[Any, Any], source: object, base: Path) -> dict[str, Any]:
+    known = [each.name for each in fields(Recipe)]
+    checked = {}
+    for key, value in values.items():
+        if key not in known:
+            raise LoadError(source, f"{key}: unknown key, expected one of {', '.join(known)}")
+        kinds, expected = KINDS[key]
+        if not isinstance(value, kinds):
+            raise LoadError(source, f"{key}: {value!r}, expected {expected}")
+        checked[key] = _resolve(key, value, base)
+    if checked.get("preprocessing") == "timm":
+        checked["preprocessing"] = None
+    return checked
+
+
+def _resolve(key: str, value: Any, base: Path) -> Any:
+    if key == "golden":
+        return [base / each for each in value]
+    if key in ("checkpoint", "labels", "thresholds", "preprocessing") and isinstance(value, str) and value != "timm":
+        return base / value
+    return value

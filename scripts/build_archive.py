@@ -1,0 +1,104 @@
+#!/usr/bin/env python3
+"""Packages a checkpoint as a .mar for TorchServe. docs/packaging.md has the recipe's keys."""
+
+import argparse
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from handler.errors import LoadError
+from handler.model import sha256
+from scripts.archive.mar import archiver_command, pack
+from scripts.archive.recipe import Recipe, read_recipe
+from scripts.archive.stage import write_stage
+
+MODEL_STORE = Path(__file__).resolve().parents[1] / "model_store"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns 0 when the archive stands, 1 when something is wrong with what it was to be made from."""
+    flags = vars(_parser().parse_args(arguments))
+    recipe_path, output, stage, force = (flags.pop(name) for name in ("recipe", "output", "stage", "force"))
+    try:
+        recipe = read_recipe(recipe_path, flags)
+        if stage is not None:
+            build_stage(recipe, stage)
+        else:
+            build_archive(recipe, output or MODEL_STORE / f"{recipe.name}.mar", force)
+    except LoadError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def build_archive(recipe: Recipe, target: Path, force: bool = False) -> None:
+    """Builds target from a recipe; raises LoadError and leaves an existing file as it was."""
+    if target.exists() and not force:  # before the work, and once more when packing
+        raise LoadError(target, "exists already, expected a new name or --force")
+    with tempfile.TemporaryDirectory(prefix="stage-") as stage:
+        _report(recipe, Path(stage))
+        pack(Path(stage), recipe.name, recipe.version, target, force)
+    print(f"wrote      {target}  {target.stat().st_size / 1e6:.1f} MB  sha256 {sha256(target)}")
+
+
+def build_stage(recipe: Recipe, stage: Path) -> None:
+    """Fills `stage`, which must be new or empty, and prints the archiver's command line for it."""
+    if stage.exists() and any(stage.iterdir()):
+        raise LoadError(stage, "is not empty, expected a new or empty directory")
+    stage.mkdir(parents=True, exist_ok=True)
+    _report(recipe, stage)
+    print(shlex.join(archiver_command(stage, recipe.name, recipe.version, Path())))
+
+
+def _report(recipe: Recipe, stage: Path) -> None:
+    print(f"reading    {recipe.checkpoint}", flush=True)
+    classifier = write_stage(recipe, stage)
+    shape = " x ".join(str(side) for side in classifier.input_shape)
+    print(f"model      {recipe.name} {recipe.version}: {classifier.settings.architecture}, input {shape}")
+    print(
+        f"labels     {len(classifier.labels)}: {', '.join(classifier.labels[:6])}{', …' * (len(classifier.labels) > 6)}"
+    )
+    low, high = classifier.thresholds.min(), classifier.thresholds.max()
+    print(f"thresholds {low:g}" + ("" if low == high else f" to {high:g}"))
+    print(f"weights    sha256 {classifier.weights_sha256}", flush=True)
+
+
+def _thresholds(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--recipe", type=Path, metavar="YAML", help="a file with any of the keys below; a flag wins over it")
+    add("--checkpoint", metavar="FILE", help=".pt, .pth or .safetensors")
+    add(
+        "--state-dict-key",
+        metavar="KEY",
+        help="which of the checkpoint's weights (default: averaged ones if it has them)",
+    )
+    add("--name", help="the model's name in URLs")
+    add("--version", help="the model's version (default: 1.0)")
+    add("--architecture", help="a timm model name (default: the checkpoint's)")
+    add("--labels", metavar="FILE", help=".txt, .json or .csv (default: the checkpoint's)")
+    add("--thresholds", type=_thresholds, metavar="NUMBER|FILE", help="default: the checkpoint's, else 0.5")
+    add("--preprocessing", metavar="FILE|timm", help="a serialized albumentations pipeline (default: timm's)")
+    add("--golden", nargs="+", metavar="IMAGE", help="photos that the server classifies before it serves")
+    add("--licence")
+    add("--notes", help="anything the model's users should know")
+    add("--output", type=Path, metavar="MAR", help="default: model_store/NAME.mar")
+    add("--stage", type=Path, metavar="DIR", help="write the files only, for a torch-model-archiver of your own")
+    add("--force", action="store_true", help="overwrite an existing archive")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+"""Classifies photos with a running server and prints a table of labels. Needs `requests` and nothing of this project.
+
+Exit codes: 0 every photo was classified, 1 the server refused a photo or a photo can't be read, 2 wrong usage,
+3 the server can't be reached or failed.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import requests
+
+URL = "http://127.0.0.1:8080/predictions/cat-breeds"
+BAR = 24  # characters of a bar that stands for a score of 1
+EIGHTHS = " ▏▎▍▌▋▊▉"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    results = []
+    with requests.Session() as session:
+        for photo in options.photo:
+            result = classify(session, options, photo)
+            results.append(result)
+            if options.json:
+                print(json.dumps(result))
+            else:
+                print(table(result), flush=True)
+    return max(int(result["exit_code"]) for result in results)
+
+
+def classify(session: requests.Session, options: argparse.Namespace, photo: Path) -> dict[str, Any]:
+    """{photo, status, exit_code} with the server's `answer`, or with the `error` that was met on the way."""
+    headers = {"Content-Type": "application/octet-stream"}
+    asked = {
+        "X-Threshold": options.threshold,
+        "X-Top-K": options.top_k,
+        "X-All-Scores": "true" if options.all else None,
+    }
+    headers |= {name: str(value) for name, value in asked.items() if value is not None}
+    result: dict[str, Any] = {"photo": str(photo), "status": None}
+    try:
+        response = session.post(options.url, data=photo.read_bytes(), headers=headers, timeout=options.timeout)
+    except requests.RequestException as cause:
+        return {**result, "error": f"no answer from {options.url} ({type(cause).__name__})", "exit_code": 3}
+    except OSError as cause:
+        return {**result, "error": cause.strerror, "exit_code": 1}
+    result["status"] = response.status_code
+    try:
+        result["answer"] = response.json()
+    except ValueError:
+        result["answer"] = {}
+    if response.status_code == 200 and "top_k" in result["answer"]:
+        return {**result, "exit_code": 0}
+    error = result["answer"].get("error", result["answer"]) if isinstance(result["answer"], dict) else {}
+    message = f"{error.get('code', '')} {error.get('message', '')}".strip() or response.reason
+    return {**result, "error": message, "exit_code": 1 if 400 <= response.status_code < 500 else 3}
+
+
+def table(result: dict[str, Any]) -> str:
+    """The labels that fired, marked, and the best of the rest."""
+    if "error" in result:
+        status = f" ({result['status']})" if result["status"] else ""
+        return f"{result['photo']}\n  error{status}: {result['error']}"
+    answer = result["answer"]
+    model = answer["model"]
+    fired = {each["index"] for each in answer["labels"]}
+    rows = {each["index"]: each for each in answer["labels"] + answer["top_k"]}
+    for index, (name, score) in enumerate(answer.get("scores", {}).items()):
+        rows.setdefault(index, {"name": name, "index": index, "score": score, "threshold": None})
+    width = max((len(row["name"]) for row in rows.values()), default=0)
+    lines = [f"{result['photo']}  {model['name']} {model['version']}"]
+    for row in sorted(rows.values(), key=lambda row: -row["score"]):
+        mark = "●" if row["index"] in fired else " "
+        threshold = "" if row["threshold"] is None else f"  ≥ {row['threshold']:.2f}"
+        lines.append(f"  {mark} {row['name']:<{width}}  {bar(row['score'])}  {row['score']:.3f}{threshold}")
+    if answer["fallback"]:
+        lines.append("  no score reached its threshold" + (": the best label stands in" if fired else ""))
+    return "\n".join(lines)
+
+
+def bar(score: float) -> str:
+    """A bar of BAR characters, in eighths of a character."""
+    whole, eighths = divmod(round(score * BAR * 8), 8)
+    return ("█" * whole + (EIGHTHS[eighths] if whole < BAR else "")).ljust(BAR)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("photo", nargs="+", type=Path)
+    add("--url", default=URL, help="default: %(default)s")
+    add("--threshold", help="for this request: a number, or JSON such as '{\"lynx\": 0.2}'")
+    add("--top-k", type=int, help="how many of the best scores to show")
+    add("--all", action="store_true", help="show every score")
+    add("--json", action="store_true", help="a JSON object a line, for machines")
+    add("--timeout", type=float, default=60.0, help="seconds to wait for an answer (default: %(default)s)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

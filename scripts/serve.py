@@ -1,0 +1,114 @@
+#!/usr/bin/env python3
+"""Serves an archive with TorchServe on this machine, in the foreground. Ctrl-C stops all that it started."""
+
+import argparse
+import json
+import signal
+import sys
+import time
+import zipfile
+from pathlib import Path
+from types import FrameType
+
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from scripts.archive.mar import MANIFEST
+from scripts.server.java import JavaNotFoundError
+from scripts.server.torchserve import Ports, ServerError, TorchServe
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main() -> int:
+    """Returns 0 when it was asked to stop, 1 when the server did not come up or ended by itself."""
+    arguments = _parser().parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell started us with SIGINT ignored
+        signal.signal(number, _interrupt)
+    server: TorchServe | None = None
+    try:
+        name = model_name(arguments.archive)
+        ports = Ports(
+            arguments.port,
+            arguments.management_port,
+            arguments.metrics_port,
+            arguments.grpc_port,
+            arguments.grpc_port + 1,
+        )
+        server = TorchServe(arguments.archive.parent, {name: arguments.archive.name}, ports, arguments.logs)
+        started = time.monotonic()
+        print(f"starting TorchServe, log in {server.console}", flush=True)
+        server.start()
+        server.wait_ready(arguments.timeout, _progress)
+        _announce(server, name, time.monotonic() - started, arguments.photo)
+        code = server.wait()
+        print(f"error: TorchServe ended by itself with code {code}; see {server.console}", file=sys.stderr)
+        return 1
+    except (ServerError, JavaNotFoundError) as error:
+        _progress("")
+        print(f"error: {error}", file=sys.stderr)
+        if server is not None and server.console.exists():
+            print(f"the whole log: {server.console}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nstopping", flush=True)
+        return 0
+    finally:
+        # From here on a second Ctrl-C must not cut the stop short.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if server is not None:
+            server.stop()
+
+
+def model_name(archive: Path) -> str:
+    """The name in the archive's manifest; raises ServerError if the file isn't an archive."""
+    try:
+        with zipfile.ZipFile(archive) as mar:
+            return str(json.loads(mar.read(MANIFEST))["model"]["modelName"])
+    except FileNotFoundError:
+        raise ServerError(f"{archive}: missing, expected a .mar (scripts/build_archive.py makes one)") from None
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        raise ServerError(f"{archive}: not an archive that torch-model-archiver made") from None
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _progress(line: str) -> None:
+    """A line that is written over on a terminal, and left out elsewhere."""
+    if sys.stdout.isatty():
+        print(f"\r\033[K{line}", end="", flush=True)
+
+
+def _announce(server: TorchServe, name: str, seconds: float, photo: str) -> None:
+    url = f"{server.inference}/predictions/{name}"
+    option = "" if url == DEFAULT_URL else f" --url {url}"
+    _progress("")
+    print(f"READY after {seconds:.0f} s: {name} on {server.inference}, management {server.management}\n")
+    print("Classify a photo:")
+    print(f"  .venv/bin/python scripts/predict.py{option} {photo}")
+    print(f"  curl -T {photo} {url}\n")
+    print("Ctrl-C stops the server.", flush=True)
+
+
+DEFAULT_URL = "http://127.0.0.1:8080/predictions/cat-breeds"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--archive", type=Path, default=ROOT / "model_store" / "cat-breeds.mar", help="a .mar in its model store")
+    add("--port", type=int, default=Ports.inference, help="inference (default: %(default)s)")
+    add("--management-port", type=int, default=Ports.management, help="default: %(default)s")
+    add("--metrics-port", type=int, default=Ports.metrics, help="default: %(default)s")
+    add("--grpc-port", type=int, default=Ports.grpc_inference, help="and the next one (default: %(default)s)")
+    add("--logs", type=Path, default=ROOT / "logs", help="directory of the logs (default: logs)")
+    add("--timeout", type=float, default=300.0, help="seconds until workers must be READY (default: %(default)s)")
+    add("--photo", default="cat.jpg", help="the photo to name in the printed commands")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
