@@ -4,6 +4,7 @@ Every guard that can be decided from the header is decided before a pixel is dec
 """
 
 import re
+import warnings
 from collections.abc import Callable
 from io import BytesIO
 from typing import TypeVar
@@ -21,6 +22,9 @@ from handler.errors import (
     UnsupportedImage,
 )
 from handler.settings import Limits
+
+# What Pillow thinks of a client's file belongs into the answer, not into the log.
+warnings.filterwarnings("ignore", module="PIL")
 
 Result = TypeVar("Result")
 
@@ -81,7 +85,7 @@ def _or_corrupt(read: Callable[[], Result]) -> Result:
         return read()
     except MemoryError:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except Image.DecompressionBombError:
         raise TooManyPixels("The image has too many pixels.") from None
     except Exception:
         raise CorruptImage from None

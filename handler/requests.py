@@ -4,7 +4,7 @@ Forms that are understood: raw bytes; multipart and gRPC fields; JSON with base6
 `inputs`. The shape of the body tells them apart, as TorchServe doesn't pass on the route.
 """
 
-import base64
+import binascii
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -173,7 +173,7 @@ def _from_base64(text: str, max_bytes: int) -> bytes:
     if len(text) // 4 * 3 - 2 > max_bytes:
         raise TooManyBytes(f"The image has more than {max_bytes} bytes.")
     try:
-        return base64.b64decode(text, validate=True)
+        return binascii.a2b_base64(text, strict_mode=True)
     except ValueError:
         raise BadBase64 from None
 

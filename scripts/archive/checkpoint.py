@@ -3,6 +3,7 @@
 import argparse
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,9 @@ def _unpickle(path: Path) -> Any:
     # timm's trainer keeps its command line as a Namespace: a plain record, which runs nothing.
     torch.serialization.add_safe_globals([argparse.Namespace])
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # a newer pickle protocol is no fault of the file
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         forbidden = re.search(r"GLOBAL (\S+)", str(error))
         what = f"holds a Python object, {forbidden[1]}" if forbidden else "can't be read as tensors"

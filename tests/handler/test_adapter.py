@@ -1,0 +1,121 @@
+"""The adapter with TorchServe's own Context, without its server."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from samples import CHELSEA, COFFEE, chelsea
+from ts.context import Context, RequestProcessor
+from ts.service import Service
+from ts.utils.util import list_classes_from_module
+
+from handler import adapter
+from handler.adapter import MultiLabelHandler
+from handler.errors import LoadError
+
+
+def _context(directory: Path) -> Any:
+    manifest = json.loads((directory / "MAR-INF" / "MANIFEST.json").read_text())
+    return Context(manifest["model"]["modelName"], str(directory), manifest, 8, None, "0.12.0")
+
+
+@pytest.fixture(scope="module")
+def handler(demo_directory: Path) -> MultiLabelHandler:
+    handler = MultiLabelHandler()
+    handler.initialize(_context(demo_directory))
+    return handler
+
+
+def _handle(
+    handler: MultiLabelHandler, directory: Path, rows: list[dict[str, Any]], headers: dict[int, dict[str, Any]]
+) -> tuple[list[Any], list[tuple[int, str]]]:
+    context = _context(directory)
+    context.request_processor = [RequestProcessor(headers.get(index, {})) for index in range(len(rows))]
+    bodies = handler.handle(rows, context)
+    assert all(context.get_response_content_type(index) == "application/json" for index in range(len(rows)))
+    return [json.loads(body) for body in bodies], [context.get_response_status(index) for index in range(len(rows))]
+
+
+def test_torchserve_finds_one_class() -> None:
+    assert list_classes_from_module(adapter) == [MultiLabelHandler]
+
+
+def test_torchserve_calls_it_with_rows_of_this_shape() -> None:
+    parameters = [{"name": "body", "contentType": "", "value": bytearray(b"x")}]
+    batch = [{"requestId": b"1", "headers": [{"name": b"A", "value": b"b"}], "parameters": parameters}]
+    headers, rows, _ = Service.retrieve_data_for_inference(batch)
+    assert rows == [{"body": bytearray(b"x")}]
+    assert headers[0].get_request_properties() == {"body": {"content-type": ""}, "A": "b"}
+
+
+def test_batch_of_32_with_poisoned_items(handler: MultiLabelHandler, demo_directory: Path) -> None:
+    rows: list[dict[str, Any]] = [{"body": bytearray(chelsea() if index % 2 else COFFEE)} for index in range(32)]
+    poison: dict[int, tuple[dict[str, Any], int, str]] = {
+        0: ({"body": b"no image"}, 415, "not_an_image"),
+        3: ({"body": CHELSEA[:9000]}, 422, "corrupt_image"),
+        9: ({"body": b""}, 400, "no_payload"),
+        17: ({"body": {"image": "?"}}, 400, "bad_base64"),
+        31: ({"data": CHELSEA, "top_k": b"many"}, 400, "bad_option"),
+    }
+    for index, (row, _, _) in poison.items():
+        rows[index] = row
+    bodies, statuses = _handle(handler, demo_directory, rows, {})
+    for index, (body, (status, phrase)) in enumerate(zip(bodies, statuses, strict=True)):
+        if index in poison:
+            assert (status, body["error"]["code"]) == poison[index][1:]
+            assert phrase.isascii()
+            assert "\n" not in phrase
+        else:
+            assert (status, phrase) == (200, "OK")
+            assert len(body["labels"]) == (3 if index % 2 else 0)
+
+
+def test_several_images_of_several_requests_come_back_to_their_own(
+    handler: MultiLabelHandler, demo_directory: Path
+) -> None:
+    rows: list[dict[str, Any]] = [
+        {"image1": CHELSEA, "image2": COFFEE, "image3": b"bad"},
+        {"body": COFFEE},
+        {"body": {"instances": []}},
+        {"image1": COFFEE, "image2": CHELSEA},
+    ]
+    bodies, statuses = _handle(handler, demo_directory, rows, {})
+    assert [status for status, _ in statuses] == [200, 200, 400, 200]
+    assert [len(one.get("labels", "e")) for one in bodies[0]["predictions"]] == [3, 0, 1]
+    assert bodies[1]["labels"] == []
+    assert [len(one["labels"]) for one in bodies[3]["predictions"]] == [0, 3]
+
+
+@pytest.mark.parametrize("header", ["describe", "Describe", "explain", "DESCRIBE"])
+def test_a_clients_header_breaks_nobodys_request(handler: MultiLabelHandler, demo_directory: Path, header: str) -> None:
+    bodies, statuses = _handle(handler, demo_directory, [{"body": bytearray(CHELSEA)}] * 3, {0: {header: "True"}})
+    assert [status for status, _ in statuses[1:]] == [200, 200]
+    assert [len(body["labels"]) for body in bodies[1:]] == [3, 3]
+    assert "labels" in bodies[0] or bodies[0]["error"]["code"] == "explain_unsupported"
+
+
+def test_describe_is_a_row_without_any_input(handler: MultiLabelHandler, demo_directory: Path) -> None:
+    [described], _ = _handle(handler, demo_directory, [{}], {0: {"describe": "True"}})
+    assert described["architecture"] == "tf_efficientnet_lite0"
+    [refused], [(status, _)] = _handle(handler, demo_directory, [{"body": b""}], {0: {"describe": "True"}})
+    assert (status, refused["error"]["code"]) == (400, "no_payload")
+
+
+def test_a_model_whose_golden_scores_differ_does_not_initialize(tiny_directory: Path) -> None:
+    golden = tiny_directory / "golden.json"
+    golden.write_text(golden.read_text().replace("0.", "0.9"))
+    with pytest.raises(LoadError, match="golden self-check failed"):
+        MultiLabelHandler().initialize(_context(tiny_directory))
+
+
+def test_self_check_can_be_switched_off_but_not_silently(
+    tiny_directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tiny_directory / "golden.json").unlink()
+    with pytest.raises(LoadError, match=r"golden.json: missing"):
+        MultiLabelHandler().initialize(_context(tiny_directory))
+    config = tiny_directory / "model-config.yaml"
+    config.write_text(config.read_text().replace("self_check: true", "self_check: false"))
+    MultiLabelHandler().initialize(_context(tiny_directory))
+    assert "switched off" in caplog.text

@@ -1,0 +1,182 @@
+import struct
+import zlib
+from io import BytesIO
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+from samples import PHOTOS, encode, noise
+
+from handler.decode import decode
+from handler.errors import ItemError, attempt
+from handler.settings import Limits
+
+LIMITS = Limits()
+ORIENTATION = 0x0112
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "TIFF", "GIF", "JPEG"])
+def test_formats_give_upright_rgb(kind: str) -> None:
+    pixels = np.zeros((40, 60, 3), dtype=np.uint8)
+    pixels[:, :30] = (250, 10, 10)
+    options = {"lossless": True} if kind == "WEBP" else {}
+    decoded = decode(encode(pixels, kind, **options), LIMITS)
+    assert decoded.shape == (40, 60, 3)
+    assert decoded.dtype == np.uint8
+    assert np.abs(decoded.astype(int) - pixels)[:, 5:25].max() <= (12 if kind == "JPEG" else 0)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP"])
+def test_exif_orientation_is_honoured(orientation: int, kind: str) -> None:
+    corners = np.zeros((32, 64, 3), dtype=np.uint8)
+    corners[:16, :32], corners[:16, 32:], corners[16:, :32] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    payload = encode(corners, kind, exif=exif, **({"quality": 95} if kind == "JPEG" else {}))
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(BytesIO(payload))).convert("RGB"))
+    decoded = decode(payload, LIMITS)
+    assert np.array_equal(decoded, expected)
+    assert decoded.shape == ((64, 32, 3) if orientation >= 5 else (32, 64, 3))
+
+
+def test_photo_of_a_turned_camera() -> None:
+    """Orientation 6: the camera stood on its right side, so the stored top is the scene's right."""
+    stored = np.zeros((32, 64, 3), dtype=np.uint8)
+    stored[:16] = 255
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    upright = decode(encode(stored, exif=exif), LIMITS)
+    assert upright.shape == (64, 32, 3)
+    assert upright[:, 16:].min() == 255
+    assert upright[:, :16].max() == 0
+
+
+def test_a_broken_exif_block_does_not_hide_the_picture() -> None:
+    payload = encode(noise(), "JPEG", exif=b"Exif\0\0MM\0\x2a\0\0\0\x08\xff\xff" + b"\xff" * 20)
+    assert decode(payload, LIMITS).shape == (40, 60, 3)
+
+
+def test_transparency_is_laid_on_white() -> None:
+    rgba = np.zeros((8, 8, 4), dtype=np.uint8)
+    rgba[:, :4] = (200, 0, 0, 255)
+    rgba[:, 4:] = (0, 200, 0, 0)  # a colour that nobody sees
+    decoded = decode(encode(Image.fromarray(rgba)), LIMITS)
+    assert (decoded[0, 0] == (200, 0, 0)).all()
+    assert (decoded[0, 7] == 255).all()
+
+
+def test_palette_with_a_transparent_entry() -> None:
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    image.putpixel((0, 0), 0)
+    decoded = decode(encode(image, transparency=0), LIMITS)
+    assert (decoded[0, 0] == 255).all()
+    assert (decoded[3, 3] == (0, 0, 255)).all()
+
+
+@pytest.mark.parametrize(("mode", "value", "expected"), [("L", 77, 77), ("1", 1, 255), ("LA", (90, 255), 90)])
+def test_grey_modes(mode: str, value: int | tuple[int, int], expected: int) -> None:
+    assert (decode(encode(Image.new(mode, (4, 4), value)), LIMITS) == expected).all()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bit_grey_is_scaled_not_clipped(kind: str) -> None:
+    ramp = np.array([[0, 257, 0x8080, 0xFFFF]], dtype=np.uint16)
+    decoded = decode(encode(Image.fromarray(ramp), kind), LIMITS)
+    assert decoded[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+def test_sixteen_bit_colour() -> None:
+    pixels = np.full((4, 4, 3), (0x1234, 0x8080, 0xFFFF), dtype=np.uint16)
+    _, encoded = cv2.imencode(".png", pixels[:, :, ::-1])
+    assert np.abs(decode(encoded.tobytes(), LIMITS)[0, 0].astype(int) - (0x12, 0x80, 0xFF)).max() <= 1
+
+
+def test_cmyk_is_not_inverted() -> None:
+    cyan = Image.new("CMYK", (16, 16), (255, 0, 0, 0))
+    red, green, blue = decode(encode(cyan, "JPEG", quality=95), LIMITS)[8, 8].tolist()
+    assert red < 30
+    assert min(green, blue) > 220
+
+
+def test_first_frame_of_an_animation() -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    payload = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert (decode(payload, LIMITS)[0, 0] == (255, 0, 0)).all()
+
+
+def test_float_samples_are_refused() -> None:
+    floats = Image.fromarray(np.random.default_rng(0).random((8, 8)).astype(np.float32))
+    assert _code(encode(floats, "TIFF")) == "unsupported_image"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF"])
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.9])
+def test_truncated_files(kind: str, kept: float) -> None:
+    whole = encode(noise(200, 300), kind)
+    assert _code(whole[: int(len(whole) * kept)]) == "corrupt_image"
+
+
+def test_corrupt_inside() -> None:
+    whole = bytearray((PHOTOS / "chelsea.png").read_bytes())
+    whole[5000:9000] = bytes(4000)
+    assert _code(bytes(whole)) == "corrupt_image"
+
+
+@pytest.mark.parametrize("payload", [b"hello", b"%PDF-1.7 ...", b"<svg/>", b"\0" * 100, b"GIF", b"RIFF"])
+def test_other_files_are_no_image(payload: bytes) -> None:
+    assert _code(payload) == "not_an_image"
+
+
+def test_other_image_formats_are_not_opened() -> None:
+    """Pillow could read this one; each further decoder is one more way in."""
+    assert _code(encode(noise(), "PPM")) == "not_an_image"
+
+
+def _png_header(width: int, height: int) -> bytes:
+    """A PNG that ends after its header, so that pixels can't be what is looked at."""
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+
+
+@pytest.mark.parametrize("size", [(8000, 8000), (20_000, 20_000), (65_000, 65_000)])
+def test_pixel_limit_is_decided_from_the_header(size: tuple[int, int]) -> None:
+    idat = struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
+    assert _code(_png_header(*size) + idat) == "too_many_pixels"
+
+
+def test_pixel_limit_is_inclusive() -> None:
+    limits = Limits(max_pixels=2400)
+    assert decode(encode(noise(40, 60)), limits).shape == (40, 60, 3)
+    assert _code(encode(noise(41, 60)), limits) == "too_many_pixels"
+
+
+def test_byte_limit() -> None:
+    payload = encode(noise())
+    assert _code(payload, Limits(max_image_bytes=len(payload) - 1)) == "too_many_bytes"
+    decode(payload, Limits(max_image_bytes=len(payload)))
+
+
+def test_a_strip_is_refused_before_resizing_fills_the_memory() -> None:
+    assert _code(encode(noise(1, 21))) == "extreme_aspect_ratio"
+    assert decode(encode(noise(1, 20)), LIMITS).shape == (1, 20, 3)
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(["PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF"]), st.data())
+def test_mutated_files_give_pixels_or_an_item_error(kind: str, data: st.DataObject) -> None:
+    payload = bytearray(encode(noise(24, 24), kind))
+    for _ in range(data.draw(st.integers(1, 8))):
+        payload[data.draw(st.integers(0, len(payload) - 1))] = data.draw(st.integers(0, 255))
+    outcome = attempt(lambda payload: decode(payload, LIMITS), bytes(payload))
+    assert 400 <= outcome.status < 500 if isinstance(outcome, ItemError) else outcome.ndim == 3
+
+
+def _code(payload: bytes, limits: Limits = LIMITS) -> str:
+    with pytest.raises(ItemError) as caught:
+        decode(payload, limits)
+    return caught.value.code

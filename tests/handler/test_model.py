@@ -1,0 +1,64 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from samples import TINY, random_weights
+
+from handler.errors import LoadError
+from handler.model import Model, create_network, load_weights, read_weights
+
+
+def test_scores_are_a_sigmoid_for_each_class() -> None:
+    network = create_network(TINY, 3, {}, "here")
+    images = torch.rand(2, 3, 160, 160, generator=torch.Generator().manual_seed(0))
+    scores = Model(network, torch.device("cpu")).scores(images)
+    with torch.inference_mode():
+        expected = torch.sigmoid(network(images)).numpy()
+    assert scores.shape == (2, 3)
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores, expected, atol=1e-6)
+
+
+def test_unknown_architecture_names_near_ones() -> None:
+    with pytest.raises(LoadError, match=r"here: architecture: resnet1, expected a name that timm .* knows: "):
+        create_network("resnet1", 3, {}, "here")
+
+
+def test_a_hub_name_is_refused_without_asking_the_hub() -> None:
+    with pytest.raises(LoadError, match="architecture: hf-hub:timm/resnet18"):
+        create_network("hf-hub:timm/resnet18", 3, {}, "here")
+
+
+def test_wrong_model_kwargs() -> None:
+    with pytest.raises(LoadError, match=r"model_kwargs: {'colour': 1}, refused by timm"):
+        create_network(TINY, 3, {"colour": 1}, "here")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda weights: weights.pop("head.bias"), "head.bias: missing"),
+        (lambda weights: weights.update(extra=torch.zeros(1)), "extra: not in the architecture"),
+        (lambda weights: weights.update({"head.bias": torch.zeros(9)}), "head.bias: shape [9], expected [3]"),
+    ],
+)
+def test_weights_that_do_not_fit(change: object, message: str) -> None:
+    weights = random_weights()
+    change(weights)  # type: ignore[operator]
+    with pytest.raises(LoadError) as caught:
+        load_weights(create_network(TINY, 3, {}, "here"), weights, "best.pt")
+    assert f"best.pt: {message}" in str(caught.value)
+
+
+def test_read_weights(tmp_path: Path) -> None:
+    with pytest.raises(LoadError, match=r"model.safetensors: missing"):
+        read_weights(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"PK not this")
+    with pytest.raises(LoadError, match=r"model.safetensors: not a safetensors file"):
+        read_weights(tmp_path)
+    save_file({"a": torch.ones(2)}, tmp_path / "model.safetensors")
+    tensors, digest = read_weights(tmp_path)
+    assert tensors["a"].tolist() == [1, 1]
+    assert len(digest) == 64

@@ -1,0 +1,76 @@
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import albumentations as A
+import numpy as np
+import pytest
+import torch
+from albumentations.pytorch import ToTensorV2
+from samples import noise
+
+from handler.errors import LoadError
+from handler.preprocess import make_pipeline, probe, read_pipeline
+
+
+def _serialize(*steps: Any) -> dict[str, Any]:
+    serialized: dict[str, Any] = A.to_dict(A.Compose(list(steps)))
+    return serialized
+
+
+def test_same_tensor_as_the_pipeline_it_was_made_from(tmp_path: Path) -> None:
+    steps = [A.Resize(64, 96), A.Normalize(), ToTensorV2()]
+    (tmp_path / "preprocessing.json").write_text(json.dumps(_serialize(*steps)))
+    pipeline, shape = read_pipeline(tmp_path)
+    assert shape == (3, 64, 96)
+    assert torch.equal(pipeline(noise()), A.Compose(steps)(image=noise())["image"])
+
+
+def test_without_to_tensor() -> None:
+    pipeline = make_pipeline(_serialize(A.Resize(32, 32), A.Normalize()), "here")
+    with_tensor = make_pipeline(_serialize(A.Resize(32, 32), A.Normalize(), ToTensorV2()), "here")
+    assert torch.equal(pipeline(noise()), with_tensor(noise()))
+
+
+def test_never_asks_the_network_for_a_newer_version() -> None:
+    assert os.environ["NO_ALBUMENTATIONS_UPDATE"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ([A.Resize(32, 32), ToTensorV2()], "gives torch.uint8, expected float32"),
+        ([A.SmallestMaxSize(32), A.Normalize(), ToTensorV2()], "expected one shape (3, height, width)"),
+        ([A.RandomCrop(32, 32), A.Normalize(), ToTensorV2()], "two runs differ, expected the deterministic"),
+        ([A.CenterCrop(100, 100), A.Normalize(), ToTensorV2()], "fails on an image of 64 x 64"),
+    ],
+)
+def test_pipelines_that_cannot_serve(steps: list[Any], message: str) -> None:
+    with pytest.raises(LoadError) as caught:
+        probe(make_pipeline(_serialize(*steps), "here"), "here")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [[], {}, {"transform": {"__class_fullname__": "os.system"}}, {"transform": {}}, {"transform": None}],
+)
+def test_only_albumentations_transforms_are_made(content: object) -> None:
+    with pytest.raises(LoadError, match="transform"):
+        make_pipeline(content, "here")
+
+
+def test_missing_or_broken_file(tmp_path: Path) -> None:
+    with pytest.raises(LoadError, match=r"preprocessing.json: missing"):
+        read_pipeline(tmp_path)
+    (tmp_path / "preprocessing.json").write_text("{")
+    with pytest.raises(LoadError, match=r"preprocessing.json: not valid JSON"):
+        read_pipeline(tmp_path)
+
+
+def test_pixels_are_left_alone() -> None:
+    pixels = noise()
+    before = pixels.copy()
+    make_pipeline(_serialize(A.Normalize(), ToTensorV2()), "here")(pixels)
+    assert np.array_equal(pixels, before)

@@ -1,0 +1,49 @@
+"""Pictures and checkpoints that the tests share."""
+
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import skimage
+import timm
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+PHOTOS = Path(skimage.__file__).parent / "data"
+CHELSEA = (PHOTOS / "chelsea.png").read_bytes()
+COFFEE = (PHOTOS / "coffee.png").read_bytes()
+TINY = "test_vit"  # timm's own for tests: 0.4 million weights, 160 x 160 pixels
+TINY_LABELS = ["ant", "bee", "cat"]
+
+
+def encode(image: Image.Image | NDArray[Any], kind: str = "PNG", **options: Any) -> bytes:
+    """A Pillow image, or pixels [H, W, 3] uint8, as a file's bytes."""
+    if not isinstance(image, Image.Image):
+        image = Image.fromarray(image)
+    buffer = BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def chelsea(width: int = 451, kind: str = "JPEG", **options: Any) -> bytes:
+    """Chelsea, resized and encoded."""
+    image = Image.open(BytesIO(CHELSEA)).convert("RGB")
+    return encode(image.resize((width, width * 300 // 451)), kind, **options)
+
+
+def noise(height: int = 40, width: int = 60) -> NDArray[np.uint8]:
+    return np.random.default_rng(7).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def random_weights(architecture: str = TINY, classes: int = len(TINY_LABELS), **kwargs: Any) -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    network = timm.create_model(architecture, pretrained=False, num_classes=classes, **kwargs)
+    return dict(network.state_dict())
+
+
+def save_checkpoint(path: Path, content: Mapping[str, Any]) -> Path:
+    torch.save(dict(content), path)
+    return path

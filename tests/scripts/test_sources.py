@@ -1,0 +1,98 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+from PIL import Image
+from samples import PHOTOS
+from timm.data.config import resolve_data_config
+from timm.data.transforms_factory import create_transform
+
+from handler.errors import LoadError
+from handler.preprocess import make_pipeline
+from scripts.archive.sources import parse_labels, pipeline_from_timm, read_labels_file, read_thresholds_file
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("labels.txt", "ant\nbee\nlarge cat\n"),
+        ("labels.txt", "\ufeffant\r\nbee\r\nlarge cat\r\n\r\n"),
+        ("labels.json", '["ant", "bee", "large cat"]'),
+        ("labels.json", '{"1": "bee", "0": "ant", "2": "large cat"}'),
+        ("labels.json", '{"large cat": 2, "ant": 0, "bee": 1}'),
+        ("labels.csv", "name\nant\nbee\nlarge cat\n"),
+        ("labels.csv", 'index,label\n2,"large cat"\n0,ant\n1,bee\n'),
+    ],
+)
+def test_label_files(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content, newline="")
+    assert read_labels_file(tmp_path / name) == ("ant", "bee", "large cat")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("labels.txt", "ant\n\nbee", "labels.txt: label 1: ''"),
+        ("labels.txt", "ant\nant", "labels.txt: label 1: 'ant' again"),
+        ("labels.txt", "", "labels.txt: no labels"),
+        ("labels.json", "{", "labels.json: not valid JSON"),
+        ("labels.json", "5", "labels.json: expected a list"),
+        ("labels.csv", "breed\nant", "labels.csv: expected a header with a column 'name' or 'label'"),
+        ("labels.csv", "index,name\n0,ant\n2,bee", "labels.csv: 1: missing"),
+        ("labels.xml", "<a/>", "labels.xml: .xml, expected labels as .txt, .json or .csv"),
+    ],
+)
+def test_wrong_label_files(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(LoadError) as caught:
+        read_labels_file(tmp_path / name)
+    assert message in str(caught.value)
+
+
+def test_missing_label_file(tmp_path: Path) -> None:
+    with pytest.raises(LoadError, match=r"labels.txt: missing"):
+        read_labels_file(tmp_path / "labels.txt")
+
+
+def test_integer_keys_as_yaml_has_them() -> None:
+    assert parse_labels({0: "ant", 1: "bee"}, "here") == ("ant", "bee")
+
+
+@pytest.mark.parametrize(("name", "content"), [("t.json", "[0.1, 0.2]"), ("t.yaml", "bee: 0.2\nant: 0.1\n")])
+def test_threshold_files(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    assert read_thresholds_file(tmp_path / name, ("ant", "bee")).tolist() == [0.1, 0.2]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kwargs", "size", "shape"),
+    [
+        ("tf_efficientnet_lite0", {}, None, (3, 224, 224)),
+        ("resnet18", {}, 96, (3, 96, 96)),
+        ("vit_tiny_patch16_224", {"img_size": 80}, 80, (3, 80, 80)),
+        ("beit_base_patch16_224", {"depth": 1}, None, (3, 224, 224)),
+    ],
+)
+def test_timms_own_transform(architecture: str, kwargs: dict[str, Any], size: int | None, shape: Any) -> None:
+    """Against timm's with Pillow's box filter, which is what area averaging is; square, as the two round the longer
+    side of others differently."""
+    network = timm.create_model(architecture, pretrained=False, num_classes=2, **kwargs)
+    serialized = json.loads(json.dumps(pipeline_from_timm(network, size, "here")))
+    pixels = np.asarray(Image.open(PHOTOS / "chelsea.png").convert("RGB"))[:, 60:360]
+    asked = {"img_size": size} if size else {}
+    config = resolve_data_config(asked, model=network)  # type: ignore[no-untyped-call]
+    transform: Any = create_transform(**{**config, "interpolation": "box"})
+    ours, expected = make_pipeline(serialized, "here")(pixels), transform(Image.fromarray(pixels))
+    assert ours.shape == expected.shape == shape
+    assert float((ours - expected).abs().mean()) < 0.04  # a shift by one pixel makes it 0.11
+
+
+def test_a_transform_without_counterpart_asks_for_a_pipeline() -> None:
+    network = timm.create_model("test_vit", pretrained=False)
+    cfg: Any = network.pretrained_cfg
+    cfg["crop_mode"] = "border"
+    with pytest.raises(LoadError, match=r"border, .* expected an albumentations pipeline"):
+        pipeline_from_timm(network, None, "recipe")
