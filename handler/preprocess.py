@@ -24,6 +24,7 @@ import albumentations.pytorch
 PREPROCESSING_FILE = "preprocessing.json"
 # Wide, tall and small: every photo must come out in one shape. (height, width)
 PROBES = ((300, 451), (451, 300), (64, 64))
+RUNS = 5  # of each, to catch a random choice that each run makes anew
 
 Pipeline = Callable[[NDArray[np.uint8]], torch.Tensor]
 
@@ -45,6 +46,7 @@ def make_pipeline(serialized: Any, source: object) -> Pipeline:
     """The serialized dict → a function from [H, W, 3] uint8 to [3, H', W'] float32."""
     if not isinstance(serialized, dict) or "transform" not in serialized:
         raise LoadError(source, "transform: missing, expected what albumentations.to_dict returns")
+    _check_certain(serialized["transform"], source)
     try:
         transform = A.from_dict(serialized)
     except Exception as error:  # from_dict raises what the transforms' own validation raises
@@ -61,6 +63,20 @@ def make_pipeline(serialized: Any, source: object) -> Pipeline:
     return pipeline
 
 
+def _check_certain(step: Any, source: object) -> None:
+    """Every transform must always apply; albumentations reads a missing `p` as 0.5, and half the photos would lack it."""
+    if isinstance(step, dict):
+        name = step.get("__class_fullname__")
+        certainty = step.get("p", 1 if "transforms" in step else "missing")
+        if name is not None and certainty not in (0, 1):
+            raise LoadError(source, f"transform: {name}: p: {certainty}, expected 1: randomness belongs to training")
+        for inner in step.values():
+            _check_certain(inner, source)
+    elif isinstance(step, list):
+        for inner in step:
+            _check_certain(inner, source)
+
+
 def probe(pipeline: Pipeline, source: object) -> tuple[int, int, int]:
     """Runs the pipeline on noise of several shapes and returns the one shape (3, H, W) that comes out.
 
@@ -72,13 +88,13 @@ def probe(pipeline: Pipeline, source: object) -> tuple[int, int, int]:
     for height, width in PROBES:
         pixels = noise.integers(0, 256, (height, width, 3), dtype=np.uint8)
         try:
-            first, second = pipeline(pixels), pipeline(pixels)
+            first, *others = (pipeline(pixels) for _ in range(RUNS))
         except Exception as error:
             reason = " ".join(str(error).split())
             raise LoadError(source, f"transform: fails on an image of {width} x {height}: {reason}") from None
         if first.dtype != torch.float32:
             raise LoadError(source, f"transform: gives {first.dtype}, expected float32 (is Normalize missing?)")
-        if not torch.equal(first, second):
+        if not all(torch.equal(first, other) for other in others):
             raise LoadError(source, "transform: two runs differ, expected the deterministic validation pipeline")
         shapes.add(tuple(first.shape))
     shape = shapes.pop()

@@ -2,18 +2,17 @@
 """Serves an archive with TorchServe on this machine, in the foreground. Ctrl-C stops all that it started."""
 
 import argparse
-import json
 import signal
 import sys
 import time
-import zipfile
 from pathlib import Path
 from types import FrameType
 
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.archive.mar import MANIFEST
+from handler.errors import LoadError
+from scripts.archive.manifest import read_manifest
 from scripts.server.java import JavaNotFoundError
 from scripts.server.torchserve import Ports, ServerError, TorchServe
 
@@ -27,7 +26,7 @@ def main() -> int:
         signal.signal(number, _interrupt)
     server: TorchServe | None = None
     try:
-        name = model_name(arguments.archive)
+        name = read_manifest(arguments.archive)["name"]
         ports = Ports(
             arguments.port,
             arguments.management_port,
@@ -44,7 +43,7 @@ def main() -> int:
         code = server.wait()
         print(f"error: TorchServe ended by itself with code {code}; see {server.console}", file=sys.stderr)
         return 1
-    except (ServerError, JavaNotFoundError) as error:
+    except (LoadError, ServerError, JavaNotFoundError) as error:
         _progress("")
         print(f"error: {error}", file=sys.stderr)
         if server is not None and server.console.exists():
@@ -59,17 +58,6 @@ def main() -> int:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if server is not None:
             server.stop()
-
-
-def model_name(archive: Path) -> str:
-    """The name in the archive's manifest; raises ServerError if the file isn't an archive."""
-    try:
-        with zipfile.ZipFile(archive) as mar:
-            return str(json.loads(mar.read(MANIFEST))["model"]["modelName"])
-    except FileNotFoundError:
-        raise ServerError(f"{archive}: missing, expected a .mar (scripts/build_archive.py makes one)") from None
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-        raise ServerError(f"{archive}: not an archive that torch-model-archiver made") from None
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 from handler.errors import LoadError
 from handler.model import WEIGHTS_FILE
 from handler.settings import CONFIG_FILE
+from scripts.archive.manifest import MANIFEST
 
 ADAPTER = "handler/adapter.py"
-MANIFEST = "MAR-INF/MANIFEST.json"
 ZIP_EPOCH = 315_532_800  # 1980-01-01, the earliest date that a zip file can hold
 
 

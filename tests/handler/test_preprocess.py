@@ -61,6 +61,25 @@ def test_only_albumentations_transforms_are_made(content: object) -> None:
         make_pipeline(content, "here")
 
 
+@pytest.mark.parametrize("p", [None, 0.5, 0.999, "1"])
+def test_every_transform_must_always_apply(p: object) -> None:
+    """Of ten photos five would be flipped, and a check by trying could miss it."""
+    serialized = _serialize(A.Resize(32, 32), A.HorizontalFlip(p=1), A.Normalize(), ToTensorV2())
+    flip = serialized["transform"]["transforms"][1]
+    if p is None:
+        del flip["p"]
+    else:
+        flip["p"] = p
+    with pytest.raises(LoadError, match=r"here: transform: HorizontalFlip: p: .*, expected 1: randomness belongs"):
+        make_pipeline(serialized, "here")
+
+
+def test_a_random_choice_between_certain_transforms_is_found() -> None:
+    choice = A.OneOf([A.HorizontalFlip(p=1), A.VerticalFlip(p=1)], p=1)
+    with pytest.raises(LoadError, match="two runs differ"):
+        probe(make_pipeline(_serialize(A.Resize(32, 32), choice, A.Normalize(), ToTensorV2()), "here"), "here")
+
+
 def test_missing_or_broken_file(tmp_path: Path) -> None:
     with pytest.raises(LoadError, match=r"preprocessing.json: missing"):
         read_pipeline(tmp_path)

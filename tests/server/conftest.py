@@ -1,0 +1,62 @@
+"""One real TorchServe for all tests in this folder, on free ports and in temporary directories."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from samples import random_weights, save_checkpoint
+
+from scripts.archive.recipe import Recipe
+from scripts.build_archive import build_archive
+from scripts.build_demo import demo_recipe
+from scripts.server.torchserve import DIED, Ports, TorchServe
+
+VIT_LABELS = ["red", "green", "blue", "round", "striped"]
+VIT_LIMITS = {"max_images": 2, "max_image_bytes": 100_000, "max_pixels": 1_000_000}
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory, demo_mar: Path, demo_checkpoint: Path) -> Path:
+    """The demo; the demo again, waiting long for its batches to fill; and another architecture of another size, with
+    other labels and limits, a fallback and random weights."""
+    store = tmp_path_factory.mktemp("store")
+    shutil.copy(demo_mar, store)
+    patient = replace(demo_recipe(demo_checkpoint), name="patient", torchserve={"batchSize": 8, "maxBatchDelay": 3000})
+    build_archive(patient, store / "patient.mar")
+    weights = random_weights("vit_tiny_patch16_224", len(VIT_LABELS), img_size=64)
+    vit = Recipe(
+        save_checkpoint(store.parent / "vit.pt", weights),
+        "vit",
+        version="2.0",
+        architecture="vit_tiny_patch16_224",
+        labels=VIT_LABELS,
+        thresholds=0.99,
+        handler={"model_kwargs": {"img_size": 64}, "fallback": "best_label", "limits": VIT_LIMITS},
+    )
+    build_archive(vit, store / "vit.mar")
+    return store
+
+
+@pytest.fixture(scope="session")
+def server(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServe]:
+    models = {name: f"{name}.mar" for name in ("cat-breeds", "patient", "vit")}
+    with TorchServe(store, models, Ports.free(), tmp_path_factory.mktemp("logs")) as server:
+        server.wait_ready()
+        yield server
+        # Nothing that the tests sent may have killed a worker.
+        died = [line for line in server.console.read_text().splitlines() if DIED in line]
+        assert not [line for line in died if any(f"-{model}_" in line for model in models)]
+
+
+@pytest.fixture(scope="session")
+def send(server: TorchServe) -> Callable[..., requests.Response]:
+    """POSTs to /predictions/cat-breeds, or to another `path`."""
+
+    def send(path: str = "/predictions/cat-breeds", **arguments: Any) -> requests.Response:
+        return requests.post(server.inference + path, timeout=60, **arguments)
+
+    return send

@@ -1,0 +1,73 @@
+"""Requests that share a batch, on the real server."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import requests
+from samples import CHELSEA, COFFEE
+
+from scripts.server.torchserve import TorchServe
+
+Send = Callable[..., requests.Response]
+
+GOOD = {"data": CHELSEA}
+POISON: dict[int, tuple[dict[str, Any], int, str]] = {
+    1: ({"data": b"no image"}, 415, "not_an_image"),
+    4: ({"data": CHELSEA[:9000]}, 422, "corrupt_image"),
+    6: ({"json": {"image": "?"}}, 400, "bad_base64"),
+}
+
+
+def _at_once(send: Send, wanted: list[dict[str, Any]]) -> list[requests.Response]:
+    with ThreadPoolExecutor(len(wanted)) as pool:
+        return list(pool.map(lambda each: send("/predictions/patient", **each), wanted))
+
+
+def _batches(server: TorchServe) -> int:
+    lines = server.console.read_text().splitlines()
+    return sum("-patient_1.0-stdout MODEL_LOG - Backend received inference" in line for line in lines)
+
+
+def test_eight_requests_of_which_three_are_poisoned(server: TorchServe, send: Send) -> None:
+    before = _batches(server)
+    responses = _at_once(send, [POISON[index][0] if index in POISON else GOOD for index in range(8)])
+    assert _batches(server) == before + 1, "the eight did not share one batch"
+    for index, response in enumerate(responses):
+        if index in POISON:
+            assert (response.status_code, response.json()["error"]["code"]) == POISON[index][1:]
+        else:
+            assert response.status_code == 200
+            assert [label["name"] for label in response.json()["labels"]] == ["tiger cat", "Egyptian cat", "tabby"]
+
+
+@pytest.mark.parametrize("header", ["describe", "explain", "Describe", "Explain"])
+def test_a_header_of_one_client_breaks_nobody_elses_request(server: TorchServe, send: Send, header: str) -> None:
+    """TorchServe's own BaseHandler reads these of the first request, and answers for the whole batch."""
+    before = _batches(server)
+    responses = _at_once(send, [{**GOOD, "headers": {header: "True"}} if index % 2 else GOOD for index in range(8)])
+    assert _batches(server) == before + 1
+    assert [response.status_code for response in responses] == [200] * 8
+    assert all(len(response.json()["labels"]) == 3 for response in responses)
+
+
+def test_all_forms_in_one_batch(server: TorchServe, send: Send) -> None:
+    before = _batches(server)
+    wanted: list[dict[str, Any]] = [
+        {"data": CHELSEA},
+        {"files": {"data": COFFEE}},
+        {"files": {"image1": COFFEE, "image2": CHELSEA}, "data": {"top_k": "1"}},
+        {"json": []},
+        {"json": {"instances": [5]}},
+        {"data": b""},
+        {"data": CHELSEA, "headers": {"X-Top-K": "0"}},
+        {"data": COFFEE},
+    ]
+    responses = _at_once(send, wanted)
+    assert _batches(server) == before + 1
+    assert [response.status_code for response in responses] == [200, 200, 200, 400, 400, 400, 200, 200]
+    bodies = [response.json() for response in responses]
+    assert [len(one["labels"]) for one in bodies[2]["predictions"]] == [0, 3]
+    assert [len(one["top_k"]) for one in (bodies[0], bodies[6])] == [5, 0]
+    assert (len(bodies[0]["labels"]), len(bodies[1]["labels"]), len(bodies[7]["labels"])) == (3, 0, 0)

