@@ -64,7 +64,7 @@ def make_pipeline(serialized: Any, source: object) -> Pipeline:
 
 
 def _check_certain(step: Any, source: object) -> None:
-    """Every transform must always apply; albumentations reads a missing `p` as 0.5, and half the photos would lack it."""
+    """Every transform must always apply. Albumentations reads a missing `p` as 0.5: half of the photos go without."""
     if isinstance(step, dict):
         name = step.get("__class_fullname__")
         certainty = step.get("p", 1 if "transforms" in step else "missing")

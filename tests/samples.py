@@ -15,6 +15,7 @@ from PIL import Image
 PHOTOS = Path(skimage.__file__).parent / "data"
 CHELSEA = (PHOTOS / "chelsea.png").read_bytes()
 COFFEE = (PHOTOS / "coffee.png").read_bytes()
+SHIFT = 7.32  # of the demo's logits, as scripts/build_demo.py prints it
 TINY = "test_vit"  # timm's own for tests: 0.4 million weights, 160 x 160 pixels
 TINY_LABELS = ["ant", "bee", "cat"]
 

