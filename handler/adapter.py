@@ -77,4 +77,12 @@ class MultiLabelHandler(BaseHandler):  # type: ignore[misc]
         for index, answer in enumerate(answers):
             context.set_response_content_type(index, "application/json")
             context.set_response_status(answer.status, HTTPStatus(answer.status).phrase, index)
+            if _came_by_grpc(context.get_all_request_header(index)):
+                # Without it any client that calls StreamPredictions takes down the worker and its whole batch.
+                context.set_response_header(index, "ts_stream_next", "false")
         return [answer.body for answer in answers]
+
+
+def _came_by_grpc(headers: Mapping[str, Any]) -> bool:
+    """HTTP always brings headers of its own; gRPC only the content types of its fields, as mappings."""
+    return not any(isinstance(value, str) for value in headers.values())

@@ -2,6 +2,7 @@
 """Serves an archive with TorchServe on this machine, in the foreground. Ctrl-C stops all that it started."""
 
 import argparse
+import os
 import signal
 import sys
 import time
@@ -13,6 +14,7 @@ if not __package__:
 
 from handler.errors import LoadError
 from scripts.archive.manifest import read_manifest
+from scripts.predict import URL as PREDICT_URL
 from scripts.server.java import JavaNotFoundError
 from scripts.server.torchserve import Ports, ServerError, TorchServe
 
@@ -72,16 +74,18 @@ def _progress(line: str) -> None:
 
 def _announce(server: TorchServe, name: str, seconds: float, photo: str) -> None:
     url = f"{server.inference}/predictions/{name}"
-    option = "" if url == DEFAULT_URL else f" --url {url}"
+    option = "" if url == PREDICT_URL else f" --url {url}"
     _progress("")
     print(f"READY after {seconds:.0f} s: {name} on {server.inference}, management {server.management}\n")
     print("Classify a photo:")
-    print(f"  .venv/bin/python scripts/predict.py{option} {photo}")
+    print(f"  {_shown(sys.executable)} {_shown(ROOT / 'scripts' / 'predict.py')}{option} {photo}")
     print(f"  curl -T {photo} {url}\n")
     print("Ctrl-C stops the server.", flush=True)
 
 
-DEFAULT_URL = "http://127.0.0.1:8080/predictions/cat-breeds"
+def _shown(path: str | Path) -> str:
+    """As one would type it here."""
+    return os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else str(path)
 
 
 def _parser() -> argparse.ArgumentParser:

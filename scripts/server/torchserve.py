@@ -125,7 +125,7 @@ class TorchServe:
         or after `timeout` seconds."""
         started = time.monotonic()
         waiting = set(self.models)
-        while waiting:
+        while True:
             if self._process is None or self._process.poll() is not None:
                 raise ServerError(f"TorchServe ended: {self._last_line()}")
             for model in sorted(waiting):
@@ -133,8 +133,10 @@ class TorchServe:
                     raise ServerError(f"{model}: {cause}")
                 if self.ready(model):
                     waiting.remove(model)
+            if not waiting:
+                return
             seconds = time.monotonic() - started
-            if waiting and seconds > timeout:
+            if seconds > timeout:
                 raise ServerError(f"{', '.join(sorted(waiting))}: not ready after {timeout:.0f} s")
             progress(f"loading {', '.join(sorted(waiting))}  {seconds:.0f} s")
             time.sleep(0.25)

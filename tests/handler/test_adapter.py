@@ -95,6 +95,15 @@ def test_a_clients_header_breaks_nobodys_request(handler: MultiLabelHandler, dem
     assert "labels" in bodies[0] or bodies[0]["error"]["code"] == "explain_unsupported"
 
 
+def test_the_end_of_a_stream_is_said_to_grpc_alone(handler: MultiLabelHandler, demo_directory: Path) -> None:
+    context = _context(demo_directory)
+    by_grpc, by_http = {"data": {"content-type": ""}}, {"body": {"content-type": ""}, "Host": "x"}
+    context.request_processor = [RequestProcessor(headers) for headers in (by_grpc, by_http)]
+    handler.handle([{"data": COFFEE}, {"body": COFFEE}], context)
+    sent = [context.get_response_headers(index).get("ts_stream_next") for index in range(2)]
+    assert sent == ["false", None]
+
+
 def test_describe_is_a_row_without_any_input(handler: MultiLabelHandler, demo_directory: Path) -> None:
     [described], _ = _handle(handler, demo_directory, [{}], {0: {"describe": "True"}})
     assert described["architecture"] == "tf_efficientnet_lite0"

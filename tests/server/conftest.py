@@ -13,7 +13,7 @@ from samples import random_weights, save_checkpoint
 from scripts.archive.recipe import Recipe
 from scripts.build_archive import build_archive
 from scripts.build_demo import demo_recipe
-from scripts.server.torchserve import DIED, Ports, TorchServe
+from scripts.server.torchserve import Ports, TorchServe
 
 VIT_LABELS = ["red", "green", "blue", "round", "striped"]
 VIT_LIMITS = {"max_images": 2, "max_image_bytes": 100_000, "max_pixels": 1_000_000}
@@ -46,10 +46,14 @@ def server(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[To
     models = {name: f"{name}.mar" for name in ("cat-breeds", "patient", "vit")}
     with TorchServe(store, models, Ports.free(), tmp_path_factory.mktemp("logs")) as server:
         server.wait_ready()
+        before = [_workers(server, model) for model in models]
         yield server
-        # Nothing that the tests sent may have killed a worker.
-        died = [line for line in server.console.read_text().splitlines() if DIED in line]
-        assert not [line for line in died if any(f"-{model}_" in line for model in models)]
+        assert [_workers(server, model) for model in models] == before, "what the tests sent killed a worker"
+
+
+def _workers(server: TorchServe, model: str) -> list[tuple[int, str]]:
+    [described] = requests.get(f"{server.management}/models/{model}", timeout=30).json()
+    return [(worker["pid"], worker["status"]) for worker in described["workers"]]
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,9 @@
 import base64
 import json
 import re
+import socket
 from collections.abc import Callable
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +111,42 @@ def test_kserve_errors(send: Send, path: str, body: object, status: int, error: 
     response = send(path, json=body)
     assert response.status_code == status
     assert re.match(error.replace("(image 0)", r"\(image 0\)"), response.json()["error"])
+
+
+PART = b'--B\r\nContent-Disposition: form-data; name="%b"; filename="x"\r\nContent-Type: %b\r\n\r\n%b\r\n--B--\r\n'
+
+
+@pytest.mark.parametrize(
+    ("header", "body", "code"),
+    [
+        (b"X-Odd: \xff\xfe", b"hello", "not_an_image"),
+        (b"Content-Type: \xff", b"hello", "not_an_image"),
+        (b"ts_stream_next: true", b"hello", "not_an_image"),
+        (
+            b"Content-Type: multipart/form-data; boundary=B",
+            PART % (b"\xff\xed\xa0\x80", b"image/png", b"x"),
+            "bad_option",
+        ),
+        (b"Content-Type: multipart/form-data; boundary=B", PART % (b"a\0b", b"image/png", b"x"), "bad_option"),
+        (b"Content-Type: multipart/form-data; boundary=B", PART % (b"data", b"\xff/\xfe", b"x"), "not_an_image"),
+        (b"Content-Type: multipart/form-data; boundary=B", PART % (b"data", b"text/plain", b"\xff"), "not_an_image"),
+        (b"Content-Type: multipart/form-data; boundary=B", PART % (b"data", b"application/json", b"{"), "not_an_image"),
+        (b"Content-Type: application/json", b'{"top_k": %b}' % (b"1" * 100_000), "bad_json"),
+        (b"Content-Type: application/json", b'{"\\ud800": 1, "image": "QUJD"}', "bad_option"),
+    ],
+)
+def test_odd_bytes_on_the_wire(server: TorchServe, header: bytes, body: bytes, code: str) -> None:
+    """What no well-meant client library sends. That no worker died of it is asserted where the server stops."""
+    head = b"POST /predictions/cat-breeds HTTP/1.1\r\nHost: x\r\n%b\r\nContent-Length: %d\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.ports.inference), timeout=30) as connection:
+        connection.sendall(head % (header, len(body)) + body)
+        answer = HTTPResponse(connection)
+        answer.begin()
+        error = json.loads(answer.read())["error"]
+        answer.close()
+    assert 400 <= answer.status < 500
+    assert re.fullmatch("[A-Za-z ]+", answer.reason)
+    assert error["code"] == code
 
 
 def test_front_end_refuses_a_body_over_its_own_limit(send: Send) -> None:
