@@ -3,7 +3,6 @@
 The server, the build, and any batch job run this same code.
 """
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from handler.decode import decode
 from handler.errors import ItemError, LoadError, attempt
+from handler.files import read_json
 from handler.golden import GOLDEN_FILE, read_golden
 from handler.labels import read_labels
 from handler.model import WEIGHTS_FILE, Model, create_network, load_weights, read_weights
@@ -116,10 +116,7 @@ def _read_metadata(directory: Path) -> dict[str, Any]:
     path = directory / METADATA_FILE
     if not path.exists():
         return {}
-    try:
-        metadata = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise LoadError(path, f"not valid JSON: {error}") from None
+    metadata = read_json(path, "a JSON object")
     if not isinstance(metadata, dict):
         raise LoadError(path, "expected a JSON object")
     return metadata

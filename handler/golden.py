@@ -1,6 +1,5 @@
 """Golden inputs: images that travel with the archive, and the scores they had when it was built."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handler.errors import LoadError
+from handler.files import read_json
 
 GOLDEN_FILE = "golden.json"
 GOLDEN_DIRECTORY = "golden"
@@ -25,20 +25,20 @@ class Golden:
 def read_golden(directory: Path, classes: int) -> list[Golden]:
     """Reads golden.json, {file name: [score, …]}, and the files it names."""
     path = directory / GOLDEN_FILE
-    try:
-        expected = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(expected, dict) or not expected:
-            raise LoadError(path, "expected {file name: [score, …]} with at least one file")
-        golden = []
-        for name, scores in expected.items():
-            if not isinstance(scores, list) or len(scores) != classes:
-                raise LoadError(path, f"{name}: expected {classes} scores")
-            image = (directory / GOLDEN_DIRECTORY / Path(name).name).read_bytes()
-            golden.append(Golden(name, image, np.array(scores, dtype=np.float64)))
-        return golden
-    except FileNotFoundError as error:
-        raise LoadError(
-            Path(str(error.filename)), "missing, expected a golden input (or handler.self_check: false)"
-        ) from None
-    except ValueError as error:
-        raise LoadError(path, f"not a valid golden file: {error}") from None
+    expected = read_json(path, "golden inputs (or handler.self_check: false)")
+    if not isinstance(expected, dict) or not expected:
+        raise LoadError(path, "expected {file name: [score, …]} with at least one file")
+    return [_read_input(directory, name, scores, classes) for name, scores in expected.items()]
+
+
+def _read_input(directory: Path, name: str, scores: object, classes: int) -> Golden:
+    if (
+        not isinstance(scores, list)
+        or len(scores) != classes
+        or not all(isinstance(one, int | float) for one in scores)
+    ):
+        raise LoadError(directory / GOLDEN_FILE, f"{name}: expected {classes} scores")
+    image = directory / GOLDEN_DIRECTORY / Path(name).name
+    if not image.is_file():
+        raise LoadError(image, "missing, expected a golden input")
+    return Golden(name, image.read_bytes(), np.array(scores, dtype=np.float64))

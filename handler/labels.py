@@ -1,30 +1,25 @@
 """The names of the classes, in the order of the model's outputs."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from handler.errors import LoadError
+from handler.files import read_json
 
 LABELS_FILE = "index_to_name.json"
+EXPECTED = '{"0": name, "1": name, …}'
 
 
 def read_labels(directory: Path) -> tuple[str, ...]:
     """Reads TorchServe's index_to_name.json, {"0": name, …}."""
     path = directory / LABELS_FILE
-    try:
-        mapping = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise LoadError(path, 'missing, expected {"0": name, "1": name, …}') from None
-    except ValueError as error:
-        raise LoadError(path, f"not valid JSON: {error}") from None
-    return labels_from_index(mapping, path)
+    return labels_from_index(read_json(path, EXPECTED), path)
 
 
 def labels_from_index(mapping: object, source: object) -> tuple[str, ...]:
     """{"0": name, …} → names in order; raises LoadError on a gap."""
     if not isinstance(mapping, dict) or not mapping:
-        raise LoadError(source, 'expected {"0": name, "1": name, …}')
+        raise LoadError(source, f"expected {EXPECTED}")
     names = {str(index): name for index, name in mapping.items()}
     expected = [str(index) for index in range(len(names))]
     if set(names) != set(expected):

@@ -3,7 +3,6 @@
 The file holds what `albumentations.to_dict` returns, so it names transforms of that library and can run no other code.
 """
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from handler.errors import LoadError
+from handler.files import read_json
 
 # Before the import: albumentations asks the network for a newer version of itself.
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
@@ -32,12 +32,7 @@ Pipeline = Callable[[NDArray[np.uint8]], torch.Tensor]
 def read_pipeline(directory: Path) -> tuple[Pipeline, tuple[int, int, int]]:
     """Returns the pipeline of an unpacked archive and the shape of its output, (3, H, W)."""
     path = directory / PREPROCESSING_FILE
-    try:
-        serialized = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise LoadError(path, "missing, expected an albumentations pipeline as JSON") from None
-    except ValueError as error:
-        raise LoadError(path, f"not valid JSON: {error}") from None
+    serialized = read_json(path, "an albumentations pipeline")
     pipeline = make_pipeline(serialized, path)
     return pipeline, probe(pipeline, path)
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import yaml
 
 from handler.errors import LoadError
+from handler.files import read_yaml
 
 CONFIG_FILE = "model-config.yaml"
 # Pillow refuses twice this many pixels by itself; a limit above it could not be kept.
@@ -88,7 +89,7 @@ def read_section(section: type[Section], values: object, source: object, prefix:
 def read_settings(directory: Path) -> tuple[Settings, ServerSettings]:
     """Reads the model-config.yaml of an unpacked archive."""
     path = directory / CONFIG_FILE
-    config = read_yaml(path)
+    config = read_yaml(path, "TorchServe's settings and the handler's")
     if not isinstance(config, Mapping):
         raise LoadError(path, "expected a mapping with the key 'handler'")
     server = {key: value for key, value in config.items() if key != "handler"}
@@ -100,16 +101,6 @@ def read_settings(directory: Path) -> tuple[Settings, ServerSettings]:
 def write_settings(path: Path, settings: Settings, server: ServerSettings) -> None:
     config = {key: value for key, value in asdict(server).items() if value is not None}
     path.write_text(yaml.safe_dump({**config, "handler": asdict(settings)}, sort_keys=False))
-
-
-def read_yaml(path: Path) -> Any:
-    """Parses a YAML (or JSON) file; raises LoadError where it is missing or no YAML."""
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise LoadError(path, "missing, expected a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise LoadError(path, f"not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def _check(each: "Field[Any]", value: object, source: object, prefix: str) -> Any:

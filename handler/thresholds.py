@@ -1,6 +1,5 @@
 """Scores → labels, in pure NumPy. A label fires when its score is at or above its threshold."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handler.errors import LoadError
+from handler.files import read_json
 
 THRESHOLDS_FILE = "thresholds.json"
 EXPECTED = "a number above 0 and below 1"
+EXPECTED_FILE = f"{EXPECTED}, or a mapping of each label to one"
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,7 @@ def is_threshold(value: object) -> bool:
 def read_thresholds(directory: Path, labels: Sequence[str]) -> NDArray[np.float64]:
     """Reads thresholds.json: one number, or {label: number} with every label. Returns [C] float64."""
     path = directory / THRESHOLDS_FILE
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise LoadError(path, f"missing, expected {EXPECTED}, or a mapping of each label to one") from None
-    except ValueError as error:
-        raise LoadError(path, f"not valid JSON: {error}") from None
-    return parse_thresholds(value, labels, path)
+    return parse_thresholds(read_json(path, EXPECTED_FILE), labels, path)
 
 
 def parse_thresholds(value: object, labels: Sequence[str], source: object) -> NDArray[np.float64]:
@@ -62,7 +57,7 @@ def parse_thresholds(value: object, labels: Sequence[str], source: object) -> ND
             raise LoadError(source, f"{len(value)} thresholds, expected {len(labels)}, one a label")
         value = dict(zip(labels, value, strict=True))
     if not isinstance(value, Mapping):
-        raise LoadError(source, f"{value!r}, expected {EXPECTED}, or a mapping of each label to one")
+        raise LoadError(source, f"{value!r}, expected {EXPECTED_FILE}")
     for name in value:
         if name not in labels:
             raise LoadError(source, f"{name!r}: unknown label, expected one of the model's labels")

@@ -84,10 +84,13 @@ def _said(content: Mapping[str, Any]) -> dict[str, Any]:
     for nested in (content.get("args"), content.get("config"), content):
         values = vars(nested) if isinstance(nested, argparse.Namespace) else nested
         if isinstance(values, Mapping):
-            said.update(
-                {name: value for name, value in values.items() if name not in WEIGHT_KEYS or nested is not content}
-            )
+            said |= {name: value for name, value in values.items() if not _is_state_dict(value)}
     return said
+
+
+def _is_state_dict(value: Any) -> bool:
+    """So that a `model` that is the weights isn't taken for the architecture's name."""
+    return isinstance(value, Mapping) and any(isinstance(one, torch.Tensor) for one in value.values())
 
 
 def _first(said: Mapping[str, Any], kind: Any, *names: str) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from handler.errors import LoadError
-from handler.settings import read_yaml
+from handler.files import read_yaml
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")  # what torch-model-archiver and a URL path take
 
@@ -52,7 +52,7 @@ def read_recipe(path: Path | None, flags: Mapping[str, Any]) -> Recipe:
     """Raises LoadError on an unknown or missing key, or a value of the wrong kind."""
     given: dict[str, Any] = {}
     if path is not None:
-        content = read_yaml(path)
+        content = read_yaml(path, "a recipe")
         if not isinstance(content, Mapping):
             raise LoadError(path, "expected a mapping of recipe keys")
         given = _check(content, path, path.parent)

@@ -1,7 +1,6 @@
 """Labels, thresholds and preprocessing, in the forms that people have them."""
 
 import csv
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,9 @@ from numpy.typing import NDArray
 from timm.data.config import resolve_data_config
 
 from handler.errors import LoadError
+from handler.files import read_json, read_yaml
 from handler.labels import check_labels, labels_from_index
-from handler.settings import read_yaml
-from handler.thresholds import parse_thresholds
+from handler.thresholds import EXPECTED_FILE, parse_thresholds
 
 INTERPOLATIONS = {"bicubic": cv2.INTER_CUBIC, "bilinear": cv2.INTER_LINEAR, "nearest": cv2.INTER_NEAREST}
 
@@ -35,17 +34,14 @@ def parse_labels(given: Any, source: object) -> tuple[str, ...]:
 
 def read_labels_file(path: Path) -> tuple[str, ...]:
     """.txt: a name a line. .json: a list or a mapping. .csv: a column `name` or `label`, and perhaps `index`."""
+    if path.suffix == ".json":
+        return parse_labels(read_json(path, "labels"), path)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
         raise LoadError(path, "missing or not UTF-8, expected labels as .txt, .json or .csv") from None
     if path.suffix == ".txt":
         return check_labels([line.strip() for line in text.rstrip().splitlines()], path)
-    if path.suffix == ".json":
-        try:
-            return parse_labels(json.loads(text), path)
-        except ValueError as error:
-            raise LoadError(path, f"not valid JSON: {error}") from None
     if path.suffix == ".csv":
         rows = list(csv.DictReader(text.splitlines()))
         column = next((name for name in ("name", "label") if rows and name in rows[0]), None)
@@ -59,7 +55,7 @@ def read_labels_file(path: Path) -> tuple[str, ...]:
 
 def read_thresholds_file(path: Path, labels: tuple[str, ...]) -> NDArray[np.float64]:
     """A JSON or YAML file with one number, a list in the labels' order, or a mapping by label."""
-    return parse_thresholds(read_yaml(path), labels, path)
+    return parse_thresholds(read_yaml(path, EXPECTED_FILE), labels, path)
 
 
 def pipeline_from_timm(network: torch.nn.Module, image_size: int | None, source: object) -> dict[str, Any]:

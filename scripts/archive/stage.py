@@ -16,11 +16,12 @@ from safetensors.torch import save_file
 import handler
 from handler.classifier import METADATA_FILE, Classifier
 from handler.errors import ItemError, LoadError
+from handler.files import read_yaml
 from handler.golden import GOLDEN_DIRECTORY, GOLDEN_FILE
 from handler.labels import LABELS_FILE
 from handler.model import WEIGHTS_FILE, create_network, load_weights, sha256
 from handler.preprocess import PREPROCESSING_FILE, make_pipeline, probe
-from handler.settings import CONFIG_FILE, ServerSettings, Settings, read_section, read_yaml, write_settings
+from handler.settings import CONFIG_FILE, ServerSettings, Settings, read_section, write_settings
 from handler.thresholds import THRESHOLDS_FILE, parse_thresholds
 from scripts.archive.checkpoint import Checkpoint, read_checkpoint
 from scripts.archive.recipe import Recipe
@@ -86,7 +87,7 @@ def _preprocessing(
     recipe: Recipe, checkpoint: Checkpoint, network: torch.nn.Module, settings: Settings
 ) -> tuple[dict[str, Any], object]:
     if isinstance(recipe.preprocessing, Path):
-        return read_yaml(recipe.preprocessing), recipe.preprocessing
+        return read_yaml(recipe.preprocessing, "a serialized albumentations pipeline"), recipe.preprocessing
     if recipe.preprocessing is not None:
         return recipe.preprocessing, "recipe: preprocessing"
     size = settings.model_kwargs.get("img_size", checkpoint.image_size)

@@ -205,7 +205,7 @@ class TorchServe:
             "TS_GRPC_INFERENCE_PORT": str(self.ports.grpc_inference),
             "TS_GRPC_MANAGEMENT_PORT": str(self.ports.grpc_management),
             "TS_MODEL_STORE": str(self.model_store),
-            "TS_ALLOWED_URLS": f"file://{self.model_store}/.*",
+            "TS_ALLOWED_URLS": f"file://{re.escape(str(self.model_store))}/.*",
             "LOG_LOCATION": str(self.logs),
             "METRICS_LOCATION": str(self.logs),
             **self.environment,

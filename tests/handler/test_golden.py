@@ -25,7 +25,7 @@ def test_reads_inputs_with_their_scores(tmp_path: Path) -> None:
         ({}, "with at least one file"),
         ([], "with at least one file"),
         ({"a.png": [0.1]}, "a.png: expected 2 scores"),
-        ({"a.png": ["x", "y"]}, "not a valid golden file"),
+        ({"a.png": ["x", "y"]}, "a.png: expected 2 scores"),
         ({"b.png": [0.1, 0.2]}, "golden/b.png: missing"),
         ({"../../a.png": [0.1, 0.2], "../golden.json": [0.1, 0.2]}, "golden/golden.json: missing"),
     ],
