@@ -48,8 +48,6 @@ def main() -> int:
     except (LoadError, ServerError, JavaNotFoundError) as error:
         _progress("")
         print(f"error: {error}", file=sys.stderr)
-        if server is not None and server.console.exists():
-            print(f"the whole log: {server.console}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nstopping", flush=True)

@@ -5,6 +5,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+import handler.preprocess  # noqa: F401  (first: it keeps albumentations from asking the network at import)
+
+# isort: split
 import albumentations as A
 import cv2
 import numpy as np

@@ -56,7 +56,7 @@ def write_stage(recipe: Recipe, directory: Path) -> Classifier:
     _write_json(directory / LABELS_FILE, {str(index): name for index, name in enumerate(labels)})
     _write_json(directory / THRESHOLDS_FILE, dict(zip(labels, thresholds, strict=True)))
     _write_json(directory / PREPROCESSING_FILE, preprocessing)
-    _write_json(directory / METADATA_FILE, _metadata(recipe, architecture, directory))
+    _write_json(directory / METADATA_FILE, _metadata(recipe, architecture, labels, directory))
     shutil.copytree(
         Path(handler.__file__).parent, directory / "handler", ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
     )
@@ -116,11 +116,12 @@ def _check_forward(network: torch.nn.Module, shape: tuple[int, int, int], classe
         raise LoadError(source, f"the architecture gives {list(logits.shape)}, expected [1, {classes}] logits")
 
 
-def _metadata(recipe: Recipe, architecture: str, directory: Path) -> dict[str, Any]:
+def _metadata(recipe: Recipe, architecture: str, labels: tuple[str, ...], directory: Path) -> dict[str, Any]:
     return {
         "name": recipe.name,
         "version": recipe.version,
         "architecture": architecture,
+        "labels": labels,
         "weights_sha256": sha256(directory / WEIGHTS_FILE),
         "licence": recipe.licence,
         "notes": recipe.notes,

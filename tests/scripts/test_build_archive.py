@@ -52,6 +52,7 @@ def test_what_the_archive_holds(tiny_checkpoint: Path, tmp_path: Path) -> None:
     assert not [name for name in names if name.endswith((".pt", ".pth", ".pkl", ".pyc"))]
     assert manifest["model"]["handler"] == "adapter.py"
     assert metadata["weights_sha256"] == hashlib.sha256(weights).hexdigest()
+    assert metadata["labels"] == TINY_LABELS
     assert (metadata["licence"], metadata["notes"], metadata["architecture"]) == ("MIT", "for tests", TINY)
     assert metadata["built_with"]["torch"] == torch.__version__.split("+")[0]
 

@@ -1,0 +1,68 @@
+"""What README and docs show is run as it stands there, but for ports and file names."""
+
+import json
+import re
+import subprocess
+from dataclasses import MISSING, fields
+from pathlib import Path
+
+import pytest
+from samples import CHELSEA, COFFEE
+
+from handler.settings import Limits, ServerSettings, Settings
+from scripts.build_archive import _parser
+from scripts.server.torchserve import TorchServe
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+PACKAGING = (ROOT / "docs" / "packaging.md").read_text(encoding="utf-8")
+
+URL = "URL=http://127.0.0.1:8080/predictions/cat-breeds"
+CURLS = re.findall(r"^curl .*?(?=\s+#|$)", README, re.M) + re.findall(r"`(curl [^`]*(?:\$URL|http)[^`]*)`", API)
+
+
+def test_there_are_commands_to_run() -> None:
+    assert len(CURLS) >= 8
+    assert URL in README
+    assert URL in API
+
+
+@pytest.mark.parametrize("command", CURLS)
+def test_curl(server: TorchServe, tmp_path: Path, command: str) -> None:
+    for name in ("cat.jpg", "a.jpg"):
+        (tmp_path / name).write_bytes(CHELSEA)
+    (tmp_path / "b.jpg").write_bytes(COFFEE)
+    script = f"{URL}\n{command} -sS --fail-with-body"
+    script = script.replace("127.0.0.1:8080", f"127.0.0.1:{server.ports.inference}")
+    script = script.replace("127.0.0.1:8081", f"127.0.0.1:{server.ports.management}")
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "error" not in json.loads(done.stdout)
+
+
+def test_links_lead_somewhere() -> None:
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text) + re.findall(r"`(docs/\w+\.md)`", text):
+            assert (page.parent / target).exists() or (ROOT / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_flag_of_build_archive_that_docs_name_exists() -> None:
+    known = {flag for action in _parser()._actions for flag in action.option_strings}
+    shown = re.findall(r"scripts/build_archive\.py(.*(?:\\\n.*)*)", README + PACKAGING)
+    assert shown
+    for flag in re.findall(r"--[a-z-]+", " ".join(shown)):
+        assert flag in known
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    rows = dict(re.findall(r"^\| `handler\.([\w.]+)` \| (.*?) \|", PACKAGING, re.M))
+    for prefix, section in (("", Settings), ("limits.", Limits)):
+        for each in fields(section):
+            if each.type is Limits or each.default is MISSING:
+                continue
+            shown = rows[prefix + each.name].strip("`")
+            assert shown in (str(each.default).lower(), f"{each.default:g}" if each.type is float else "")
+    for each in fields(ServerSettings):
+        assert f"`{each.name}`" in PACKAGING
