@@ -33,6 +33,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 SIGNATURES = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP|GIF8[79]a|BM|II\x2a\0|MM\0\x2a|II\x2b\0|MM\0\x2b", re.S
 )
+UNSUPPORTED = ("F", "I", "LAB")  # Pillow's modes of float and 32-bit samples, whose white is anywhere, and of Lab
 ORIENTATION = 0x0112  # the EXIF tag
 # What to do with the stored pixels for each value of the EXIF tag (EXIF 2.32, 4.6.4 A).
 UPRIGHT = {
@@ -63,8 +64,8 @@ def decode(payload: bytes, limits: Limits) -> NDArray[np.uint8]:
     with image:
         _check_size(image.size, limits)
         _or_corrupt(image.load)
-        if image.mode == "F":
-            raise UnsupportedImage("Floating-point samples have no fixed white. Send 8 or 16 bits a sample.")
+        if image.mode in UNSUPPORTED:
+            raise UnsupportedImage("Samples of 32 bits and Lab colours are not supported. Send 8 or 16 bits a sample.")
         upright = _or_corrupt(lambda: _upright(image))
         return _or_corrupt(lambda: _rgb(upright))
 
@@ -100,10 +101,8 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:
-    if image.mode.startswith("I"):  # grey, 16 bits a sample; 32 in some TIFFs, of which the top half is kept
-        samples = np.asarray(image).astype(np.int64)
-        samples = samples >> 16 if samples.max(initial=0) > 0xFFFF else samples
-        grey = ((samples.clip(0, 0xFFFF) * 255 + 0x7FFF) // 0xFFFF).astype(np.uint8)
+    if image.mode.startswith("I;16"):  # grey; Pillow itself would clip these, not scale them
+        grey = (np.asarray(image) >> 8).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
     if image.has_transparency_data:
         image = image.convert("RGBA")

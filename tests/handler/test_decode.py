@@ -90,6 +90,16 @@ def test_sixteen_bit_grey_is_scaled_not_clipped(kind: str) -> None:
     assert decoded[0, :, 0].tolist() == [0, 1, 128, 255]
 
 
+def test_sixteen_bit_big_endian_tiff() -> None:
+    """Written by hand: Pillow writes little-endian ones only."""
+    entries = [(256, 3, 1, 2 << 16), (257, 3, 1, 1 << 16), (258, 3, 1, 16 << 16), (259, 3, 1, 1 << 16)]
+    entries += [(262, 3, 1, 1 << 16), (273, 4, 1, 8 + 2 + 9 * 12 + 4), (277, 3, 1, 1 << 16)]
+    entries += [(278, 3, 1, 1 << 16), (279, 4, 1, 4)]
+    directory = struct.pack(">H", len(entries)) + b"".join(struct.pack(">HHII", *entry) for entry in entries)
+    payload = b"MM\0\x2a" + struct.pack(">I", 8) + directory + struct.pack(">I", 0) + bytes([0x80, 0x01, 0x02, 0xFF])
+    assert decode(payload, LIMITS)[0, :, 0].tolist() == [0x80, 0x02]
+
+
 def test_sixteen_bit_colour() -> None:
     pixels = np.full((4, 4, 3), (0x1234, 0x8080, 0xFFFF), dtype=np.uint16)
     _, encoded = cv2.imencode(".png", pixels[:, :, ::-1])
@@ -109,9 +119,9 @@ def test_first_frame_of_an_animation() -> None:
     assert (decode(payload, LIMITS)[0, 0] == (255, 0, 0)).all()
 
 
-def test_float_samples_are_refused() -> None:
-    floats = Image.fromarray(np.random.default_rng(0).random((8, 8)).astype(np.float32))
-    assert _code(encode(floats, "TIFF")) == "unsupported_image"
+@pytest.mark.parametrize("mode", ["F", "I", "LAB"])
+def test_samples_without_a_fixed_white_are_refused(mode: str) -> None:
+    assert _code(encode(Image.new(mode, (8, 8)), "TIFF")) == "unsupported_image"
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF"])
