@@ -20,7 +20,7 @@ PILLOW_MAX_PIXELS = 89_478_485
 Section = TypeVar("Section")
 
 
-def bounded(default: Any, low: float, high: float) -> Any:
+def _bounded(default: Any, low: float, high: float) -> Any:
     return field(default=default, metadata={"bounds": (low, high)})
 
 
@@ -28,11 +28,11 @@ def bounded(default: Any, low: float, high: float) -> Any:
 class Limits:
     """What one request may ask of the server."""
 
-    max_images: int = bounded(16, 1, 1024)  # images in one request
-    max_image_bytes: int = bounded(10 * 2**20, 1024, 2**30)  # one encoded image
-    max_pixels: int = bounded(50_000_000, 1024, PILLOW_MAX_PIXELS)  # width x height of one image
+    max_images: int = _bounded(16, 1, 1024)  # images in one request
+    max_image_bytes: int = _bounded(10 * 2**20, 1024, 2**30)  # one encoded image
+    max_pixels: int = _bounded(50_000_000, 1024, PILLOW_MAX_PIXELS)  # width x height of one image
     # The longer side over the shorter: resizing the shorter side of a strip one pixel wide would fill the memory.
-    max_aspect_ratio: float = bounded(20.0, 1, 1000)
+    max_aspect_ratio: float = _bounded(20.0, 1, 1000)
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class Settings:
     architecture: str  # a name that timm.create_model knows
     model_kwargs: dict[str, Any] = field(default_factory=dict)  # further arguments of timm.create_model
     fallback: Literal["none", "best_label"] = "none"  # the labels of an image on which no threshold is reached
-    top_k: int = bounded(5, 1, 100_000)  # how many of the best scores are listed unless the request says
+    top_k: int = _bounded(5, 1, 100_000)  # how many of the best scores are listed unless the request says
     self_check: bool = True  # classify the golden inputs before serving
-    golden_tolerance: float = bounded(0.01, 1e-6, 0.5)  # largest allowed difference of a golden score
+    golden_tolerance: float = _bounded(0.01, 1e-6, 0.5)  # largest allowed difference of a golden score
     limits: Limits = field(default_factory=Limits)
 
 
@@ -52,17 +52,17 @@ class Settings:
 class ServerSettings:
     """TorchServe's own keys. Both worker counts are always set: TorchServe ignores one without the other."""
 
-    minWorkers: int = bounded(1, 1, 1024)
-    maxWorkers: int = bounded(1, 1, 1024)
-    batchSize: int = bounded(8, 1, 1024)  # requests that are classified together, at the most
-    maxBatchDelay: int = bounded(5, 0, 60_000)  # milliseconds that a request waits for its batch to fill
-    responseTimeout: int = bounded(60, 1, 3600)  # seconds until a silent worker is restarted
-    startupTimeout: int = bounded(300, 1, 3600)  # seconds that a worker may take to load
+    minWorkers: int = _bounded(1, 1, 1024)
+    maxWorkers: int = _bounded(1, 1, 1024)
+    batchSize: int = _bounded(8, 1, 1024)  # requests that are classified together, at the most
+    maxBatchDelay: int = _bounded(5, 0, 60_000)  # milliseconds that a request waits for its batch to fill
+    responseTimeout: int = _bounded(60, 1, 3600)  # seconds until a silent worker is restarted
+    startupTimeout: int = _bounded(300, 1, 3600)  # seconds that a worker may take to load
     deviceType: Literal["cpu", "gpu"] | None = None
     deviceIds: list[int] | None = None
-    jobQueueSize: int | None = bounded(None, 1, 100_000)
-    maxRetryTimeoutInSec: int | None = bounded(None, 1, 86_400)
-    clientTimeoutInMills: int | None = bounded(None, 0, 86_400_000)
+    jobQueueSize: int | None = _bounded(None, 1, 100_000)
+    maxRetryTimeoutInSec: int | None = _bounded(None, 1, 86_400)
+    clientTimeoutInMills: int | None = _bounded(None, 0, 86_400_000)
 
     def __post_init__(self) -> None:
         if self.minWorkers > self.maxWorkers:

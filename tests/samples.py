@@ -1,5 +1,8 @@
 """Pictures and checkpoints that the tests share."""
 
+import contextlib
+import random
+import socket
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
@@ -11,6 +14,8 @@ import timm
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+
+from scripts.server.torchserve import Ports
 
 PHOTOS = Path(skimage.__file__).parent / "data"
 CHELSEA = (PHOTOS / "chelsea.png").read_bytes()
@@ -37,6 +42,17 @@ def chelsea(width: int = 451, kind: str = "JPEG", **options: Any) -> bytes:
 
 def noise(height: int = 40, width: int = 60) -> NDArray[np.uint8]:
     return np.random.default_rng(7).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def free_ports() -> Ports:
+    """Ports that nobody listens on now, below those that the system hands to clients: theirs could be taken again, or
+    connected to by themselves, before the server stands."""
+    free: list[int] = []
+    for port in random.sample(range(10_000, 32_000), 500):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            free.append(port)
+    return Ports(*free[:5])
 
 
 def random_weights(architecture: str = TINY, classes: int = len(TINY_LABELS), **kwargs: Any) -> dict[str, torch.Tensor]:

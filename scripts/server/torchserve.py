@@ -45,15 +45,6 @@ class Ports:
     grpc_inference: int = 7070
     grpc_management: int = 7071
 
-    @classmethod
-    def free(cls) -> Self:
-        """Five ports that nobody listens on now."""
-        with contextlib.ExitStack() as stack:
-            sockets = [stack.enter_context(socket.socket()) for _ in range(5)]
-            for each in sockets:
-                each.bind(("127.0.0.1", 0))
-            return cls(*(each.getsockname()[1] for each in sockets))
-
     def taken(self) -> list[int]:
         """Those that somebody listens on."""
         busy = []
@@ -67,21 +58,12 @@ class Ports:
 class TorchServe:
     """A server on loopback with the archives of one model store. Use it as a context manager."""
 
-    def __init__(
-        self,
-        model_store: Path,
-        models: Mapping[str, str],
-        ports: Ports,
-        logs: Path,
-        environment: Mapping[str, str] | None = None,
-    ) -> None:
-        """models: name → file name of an archive in the store. `environment` may override config.properties by
-        TS_<KEY> variables."""
+    def __init__(self, model_store: Path, models: Mapping[str, str], ports: Ports, logs: Path) -> None:
+        """models: name → file name of an archive in the store."""
         self.model_store = model_store.resolve()
         self.models = dict(models)
         self.ports = ports
         self.logs = logs.resolve()
-        self.environment = dict(environment or {})
         self.inference = f"http://127.0.0.1:{ports.inference}"
         self.management = f"http://127.0.0.1:{ports.management}"
         self.metrics = f"http://127.0.0.1:{ports.metrics}"
@@ -204,11 +186,9 @@ class TorchServe:
             "TS_METRICS_ADDRESS": self.metrics,
             "TS_GRPC_INFERENCE_PORT": str(self.ports.grpc_inference),
             "TS_GRPC_MANAGEMENT_PORT": str(self.ports.grpc_management),
-            "TS_MODEL_STORE": str(self.model_store),
             "TS_ALLOWED_URLS": f"file://{re.escape(str(self.model_store))}/.*",
             "LOG_LOCATION": str(self.logs),
             "METRICS_LOCATION": str(self.logs),
-            **self.environment,
         }
 
     def _console_lines(self) -> list[str]:

@@ -4,8 +4,9 @@ import socket
 from pathlib import Path
 
 import pytest
+from samples import free_ports
 
-from scripts.server.torchserve import Ports, ServerError, TorchServe
+from scripts.server.torchserve import ServerError, TorchServe
 
 LOG = """\
 2026 [INFO ] W-9000-tiny_1.0-stdout MODEL_LOG - Torch worker started.
@@ -23,7 +24,7 @@ LOG = """\
 
 @pytest.fixture
 def server(tmp_path: Path) -> TorchServe:
-    return TorchServe(tmp_path, {"tiny": "tiny.mar"}, Ports.free(), tmp_path / "logs")
+    return TorchServe(tmp_path, {"tiny": "tiny.mar"}, free_ports(), tmp_path / "logs")
 
 
 def test_cause_of_a_dead_worker_is_the_exceptions_own_line(server: TorchServe) -> None:
@@ -35,7 +36,7 @@ def test_cause_of_a_dead_worker_is_the_exceptions_own_line(server: TorchServe) -
 
 
 def test_free_ports_are_distinct_and_free() -> None:
-    ports = Ports.free()
+    ports = free_ports()
     assert len(set(vars(ports).values())) == 5
     assert ports.taken() == []
 

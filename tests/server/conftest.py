@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import requests
-from samples import random_weights, save_checkpoint
+from samples import free_ports, random_weights, save_checkpoint
 
 from scripts.archive.recipe import Recipe
 from scripts.build_archive import build_archive
 from scripts.build_demo import demo_recipe
-from scripts.server.torchserve import Ports, TorchServe
+from scripts.server.torchserve import TorchServe
 
 VIT_LABELS = ["red", "green", "blue", "round", "striped"]
 VIT_LIMITS = {"max_images": 2, "max_image_bytes": 100_000, "max_pixels": 1_000_000}
@@ -44,7 +44,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, demo_mar: Path, demo_checkpo
 @pytest.fixture(scope="session")
 def server(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServe]:
     models = {name: f"{name}.mar" for name in ("cat-breeds", "patient", "vit")}
-    with TorchServe(store, models, Ports.free(), tmp_path_factory.mktemp("logs")) as server:
+    with TorchServe(store, models, free_ports(), tmp_path_factory.mktemp("logs")) as server:
         server.wait_ready()
         before = [_workers(server, model) for model in models]
         yield server

@@ -18,7 +18,7 @@ import requests
 import yaml
 from albumentations.pytorch import ToTensorV2
 from safetensors.torch import save_file
-from samples import CHELSEA, TINY, TINY_LABELS, random_weights
+from samples import CHELSEA, TINY, TINY_LABELS, free_ports, random_weights
 
 from scripts.server.torchserve import Ports, ServerError, TorchServe
 
@@ -98,7 +98,7 @@ def test_wait_ready_gives_the_workers_own_words(tiny_directory: Path, tmp_path: 
     with zipfile.ZipFile(store / "tiny.mar", "w") as mar:
         for path in sorted(tiny_directory.rglob("*")):
             mar.write(path, path.relative_to(tiny_directory))
-    ports = Ports.free()
+    ports = free_ports()
     with (
         pytest.raises(ServerError, match=r"tiny: .*LoadError: .*thresholds.json: missing"),
         TorchServe(store, {"tiny": "tiny.mar"}, ports, tmp_path / "logs") as server,
@@ -131,7 +131,7 @@ def _end(process: "subprocess.Popen[str]") -> None:
 def test_serve_prints_a_command_that_works_and_stops_all_it_started(
     store: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
-    ports = Ports.free()
+    ports = free_ports()
     process = _serve(store / "cat-breeds.mar", ports, tmp_path / "logs")
     try:
         assert process.stdout is not None
@@ -153,7 +153,7 @@ def test_serve_prints_a_command_that_works_and_stops_all_it_started(
 
 
 def test_serve_without_an_archive(tmp_path: Path) -> None:
-    process = _serve(tmp_path / "gone.mar", Ports.free(), tmp_path / "logs")
+    process = _serve(tmp_path / "gone.mar", free_ports(), tmp_path / "logs")
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "gone.mar: missing, expected a .mar" in output
@@ -168,7 +168,7 @@ def _is_server(process: psutil.Process) -> bool:
 
 
 def test_serve_ends_when_java_dies(store: Path, tmp_path: Path) -> None:
-    process = _serve(store / "cat-breeds.mar", Ports.free(), tmp_path / "logs")
+    process = _serve(store / "cat-breeds.mar", free_ports(), tmp_path / "logs")
     try:
         deadline = time.monotonic() + 60
         while not (servers := [each for each in psutil.Process(process.pid).children() if _is_server(each)]):
