@@ -1,8 +1,8 @@
 # The one list of verbs; CI and README call these.
 VENV ?= .venv
-# The first of these that runs and is 3.11 or 3.12 makes the environment.
+# The first of these that runs, is 3.11 or 3.12 and has venv makes the environment.
 PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
-    $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
+    $$p -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
 PORT ?= 8080
 MANAGEMENT_PORT ?= 8081
 METRICS_PORT ?= 8082
@@ -32,7 +32,7 @@ install: $(INSTALLED)  ## make the environment in VENV from the lock
 
 # uv, of the version and hash in the lock, installs the rest: one cache for several environments.
 $(INSTALLED): requirements.lock
-	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or 3.12 found; set PYTHON" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or 3.12 with venv found; set PYTHON" >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $(VENV)/uv.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock
