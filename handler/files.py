@@ -3,27 +3,40 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from handler.errors import LoadError
 
+Content = TypeVar("Content")
+
+
+def read_text(path: Path, expected: str) -> str:
+    """Reads UTF-8, with or without a byte order mark. Raises LoadError; `expected` says what the file should hold."""
+    return _read(path, expected, "UTF-8", str)
+
 
 def read_json(path: Path, expected: str) -> Any:
-    """Parses a JSON file; raises LoadError where it is missing (`expected` says what it should hold) or no JSON."""
+    """The same, parsed as JSON."""
     return _read(path, expected, "JSON", json.loads)
 
 
 def read_yaml(path: Path, expected: str) -> Any:
-    """The same of YAML, and so of JSON."""
+    """The same, parsed as YAML, and so as JSON."""
     return _read(path, expected, "YAML", yaml.safe_load)
 
 
-def _read(path: Path, expected: str, kind: str, parse: Callable[[str], Any]) -> Any:
+def unreadable(path: Path, error: OSError, expected: str) -> LoadError:
+    """Missing, or why it can't be read: in a container it is as often a permission."""
+    reason = "missing" if isinstance(error, FileNotFoundError) else f"can't be read ({error.strerror})"
+    return LoadError(path, f"{reason}, expected {expected}")
+
+
+def _read(path: Path, expected: str, kind: str, parse: Callable[[str], Content]) -> Content:
     try:
-        return parse(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise LoadError(path, f"missing, expected {expected}") from None
+        return parse(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise unreadable(path, error, expected) from None
     except (ValueError, yaml.YAMLError, RecursionError) as error:  # json's and UTF-8's errors are ValueErrors
         raise LoadError(path, f"not valid {kind}: {' '.join(str(error).split())}") from None

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handler.errors import LoadError
-from handler.files import read_json
+from handler.files import read_json, unreadable
 
 GOLDEN_FILE = "golden.json"
 GOLDEN_DIRECTORY = "golden"
@@ -39,6 +39,7 @@ def _read_input(directory: Path, name: str, scores: object, classes: int) -> Gol
     ):
         raise LoadError(directory / GOLDEN_FILE, f"{name}: expected {classes} scores")
     image = directory / GOLDEN_DIRECTORY / Path(name).name
-    if not image.is_file():
-        raise LoadError(image, "missing, expected a golden input")
-    return Golden(name, image.read_bytes(), np.array(scores, dtype=np.float64))
+    try:
+        return Golden(name, image.read_bytes(), np.array(scores, dtype=np.float64))
+    except OSError as error:
+        raise unreadable(image, error, "a golden input") from None

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from timm.data.config import resolve_data_config
 
 from handler.errors import LoadError
-from handler.files import read_json, read_yaml
+from handler.files import read_json, read_text, read_yaml
 from handler.labels import check_labels, labels_from_index
 from handler.thresholds import EXPECTED_FILE, parse_thresholds
 
@@ -39,10 +39,7 @@ def read_labels_file(path: Path) -> tuple[str, ...]:
     """.txt: a name a line. .json: a list or a mapping. .csv: a column `name` or `label`, and perhaps `index`."""
     if path.suffix == ".json":
         return parse_labels(read_json(path, "labels"), path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError):
-        raise LoadError(path, "missing or not UTF-8, expected labels as .txt, .json or .csv") from None
+    text = read_text(path, "labels as .txt, .json or .csv")
     if path.suffix == ".txt":
         return check_labels([line.strip() for line in text.rstrip().splitlines()], path)
     if path.suffix == ".csv":

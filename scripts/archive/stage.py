@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 import handler
 from handler.classifier import METADATA_FILE, Classifier
 from handler.errors import ItemError, LoadError
-from handler.files import read_yaml
+from handler.files import read_yaml, unreadable
 from handler.golden import GOLDEN_DIRECTORY, GOLDEN_FILE
 from handler.labels import LABELS_FILE
 from handler.model import WEIGHTS_FILE, create_network, load_weights, sha256
@@ -150,8 +150,8 @@ def _write_golden(recipe: Recipe, directory: Path) -> Classifier:
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except OSError:
-        raise LoadError(path, "missing, expected a golden image") from None
+    except OSError as error:
+        raise unreadable(path, error, "a golden image") from None
 
 
 def _patterns() -> dict[str, bytes]:

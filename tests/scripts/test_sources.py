@@ -23,6 +23,7 @@ from scripts.build_demo import feline_network
         ("labels.txt", "ant\nbee\nlarge cat\n"),
         ("labels.txt", "\ufeffant\r\nbee\r\nlarge cat\r\n\r\n"),
         ("labels.json", '["ant", "bee", "large cat"]'),
+        ("labels.json", '\ufeff["ant", "bee", "large cat"]'),
         ("labels.json", '{"1": "bee", "0": "ant", "2": "large cat"}'),
         ("labels.json", '{"large cat": 2, "ant": 0, "bee": 1}'),
         ("labels.csv", "name\nant\nbee\nlarge cat\n"),
