@@ -3,12 +3,13 @@
 import contextlib
 import random
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import requests
 import skimage
 import timm
 import torch
@@ -17,8 +18,12 @@ from PIL import Image
 
 from scripts.server.torchserve import Ports
 
+ROOT = Path(__file__).resolve().parents[1]
+Send = Callable[..., requests.Response]  # what the fixture `send` gives
+
 PHOTOS = Path(skimage.__file__).parent / "data"
 CHELSEA = (PHOTOS / "chelsea.png").read_bytes()
+CATS = ["tiger cat", "Egyptian cat", "tabby"]  # Chelsea's labels, best first
 COFFEE = (PHOTOS / "coffee.png").read_bytes()
 SHIFT = 7.32  # of the demo's logits, as scripts/build_demo.py prints it
 TINY = "test_vit"  # timm's own for tests: 0.4 million weights, 160 x 160 pixels

@@ -15,12 +15,10 @@ import pytest
 import torch
 import yaml
 from albumentations.pytorch import ToTensorV2
-from samples import COFFEE, TINY, TINY_LABELS, random_weights, save_checkpoint
+from samples import COFFEE, ROOT, TINY, TINY_LABELS, random_weights, save_checkpoint
 
 from handler.classifier import Classifier
 from scripts.build_archive import main
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def _build(checkpoint: Path, target: Path, *flags: str) -> int:

@@ -1,14 +1,14 @@
 """One real TorchServe for all tests in this folder, on free ports and in temporary directories."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from samples import free_ports, random_weights, save_checkpoint
+from samples import Send, free_ports, random_weights, save_checkpoint
 
 from scripts.archive.recipe import Recipe
 from scripts.build_archive import build_archive
@@ -57,7 +57,7 @@ def _workers(server: TorchServe, model: str) -> list[tuple[int, str]]:
 
 
 @pytest.fixture(scope="session")
-def send(server: TorchServe) -> Callable[..., requests.Response]:
+def send(server: TorchServe) -> Send:
     """POSTs to /predictions/cat-breeds, or to another `path`."""
 
     def send(path: str = "/predictions/cat-breeds", **arguments: Any) -> requests.Response:

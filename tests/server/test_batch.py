@@ -1,16 +1,13 @@
 """Requests that share a batch, on the real server."""
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import requests
-from samples import CHELSEA, COFFEE
+from samples import CATS, CHELSEA, COFFEE, Send
 
 from scripts.server.torchserve import TorchServe
-
-Send = Callable[..., requests.Response]
 
 GOOD = {"data": CHELSEA}
 POISON: dict[int, tuple[dict[str, Any], int, str]] = {
@@ -39,7 +36,7 @@ def test_eight_requests_of_which_three_are_poisoned(server: TorchServe, send: Se
             assert (response.status_code, response.json()["error"]["code"]) == POISON[index][1:]
         else:
             assert response.status_code == 200
-            assert [label["name"] for label in response.json()["labels"]] == ["tiger cat", "Egyptian cat", "tabby"]
+            assert [label["name"] for label in response.json()["labels"]] == CATS
 
 
 @pytest.mark.parametrize("header", ["describe", "explain", "Describe", "Explain"])

@@ -7,13 +7,12 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
-from samples import CHELSEA, COFFEE
+from samples import CHELSEA, COFFEE, ROOT
 
 from handler.settings import Limits, ServerSettings, Settings
 from scripts.build_archive import _parser
 from scripts.server.torchserve import TorchServe
 
-ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 PACKAGING = (ROOT / "docs" / "packaging.md").read_text(encoding="utf-8")

