@@ -13,7 +13,7 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from handler.errors import LoadError
-from scripts.archive.manifest import read_manifest
+from scripts.archive.manifest import read_archive
 from scripts.predict import URL as PREDICT_URL
 from scripts.server.java import JavaNotFoundError
 from scripts.server.torchserve import Ports, ServerError, TorchServe
@@ -28,7 +28,7 @@ def main() -> int:
         signal.signal(number, _interrupt)
     server: TorchServe | None = None
     try:
-        name = read_manifest(arguments.archive)["name"]
+        archive = read_archive(arguments.archive)
         ports = Ports(
             arguments.port,
             arguments.management_port,
@@ -36,12 +36,12 @@ def main() -> int:
             arguments.grpc_port,
             arguments.grpc_port + 1,
         )
-        server = TorchServe(arguments.archive.parent, {name: arguments.archive.name}, ports, arguments.logs)
+        server = TorchServe([archive], archive.path.parent, ports, arguments.logs)
         started = time.monotonic()
         print(f"starting TorchServe, log in {server.console}", flush=True)
         server.start()
         server.wait_ready(arguments.timeout, _progress)
-        _announce(server, name, time.monotonic() - started, arguments.photo)
+        _announce(server, archive.name, time.monotonic() - started, arguments.photo)
         code = server.wait()
         print(f"error: TorchServe ended by itself with code {code}; see {server.console}", file=sys.stderr)
         return 1

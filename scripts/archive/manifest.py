@@ -1,21 +1,60 @@
-"""The manifest that torch-model-archiver puts into an archive."""
+"""The manifest that torch-model-archiver puts into an archive, and the archives of a model store."""
 
 import json
+import re
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from handler.errors import LoadError
+from handler.files import unreadable
 
 MANIFEST = "MAR-INF/MANIFEST.json"
 
 
-def read_manifest(archive: Path) -> dict[str, str]:
-    """Returns the model's name and version. Raises LoadError if the file is no archive."""
+@dataclass(frozen=True)
+class Archive:
+    """One version of a model, as a file in a model store."""
+
+    path: Path
+    name: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+def read_archive(path: Path) -> Archive:
+    """Raises LoadError if the file is no archive."""
     try:
-        with zipfile.ZipFile(archive) as mar:
+        with zipfile.ZipFile(path) as mar:
             model = json.loads(mar.read(MANIFEST))["model"]
-        return {"name": str(model["modelName"]), "version": str(model["modelVersion"])}
-    except FileNotFoundError:
-        raise LoadError(archive, "missing, expected a .mar (scripts/build_archive.py makes one)") from None
-    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile):
-        raise LoadError(archive, "not an archive that torch-model-archiver made") from None
+        return Archive(path, str(model["modelName"]), str(model["modelVersion"]))
+    except OSError as error:
+        raise unreadable(path, error, "a .mar (scripts/build_archive.py makes one)") from None
+    except (KeyError, TypeError, ValueError, zipfile.BadZipFile):
+        raise LoadError(path, "not an archive that torch-model-archiver made") from None
+
+
+def find_archives(store: Path) -> list[Archive]:
+    """The archives of a store by name, of each the newest version first: TorchServe makes the first the default.
+
+    Raises LoadError if the store can't be read, a .mar is no archive, or two hold the same version of a model.
+    """
+    try:
+        files = sorted(path for path in store.iterdir() if path.suffix == ".mar")
+    except OSError as error:
+        raise unreadable(store, error, "a directory of archives") from None
+    archives = [read_archive(path) for path in files]
+    seen: dict[tuple[str, str], Archive] = {}
+    for archive in archives:
+        other = seen.setdefault((archive.name, archive.version), archive)
+        if other is not archive:
+            raise LoadError(archive.path, f"holds {archive}, as {other.path.name} does; expected one file a version")
+    newest_first = sorted(archives, key=lambda archive: _natural(archive.version), reverse=True)
+    return sorted(newest_first, key=lambda archive: archive.name)
+
+
+def _natural(version: str) -> list[tuple[bool, int, str]]:
+    """So that 1.10 is newer than 1.9."""
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.findall(r"\d+|\D+", version)]

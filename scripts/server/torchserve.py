@@ -14,22 +14,25 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import requests
 import ts
 
+from scripts.archive.manifest import Archive
+from scripts.server.client import ApiError, Client
+from scripts.server.frontend import CONFIG
 from scripts.server.java import find_java
+from scripts.server.readiness import ready_workers
 
-CONFIG = Path(__file__).resolve().parents[2] / "config.properties"
-CONSOLE = "console.log"
+# Variables that would win over the command line.
+OVERRULING = ("TS_CONFIG_FILE", "TS_MODEL_STORE", "TS_LOAD_MODELS")
+
 GRACE = 15.0  # seconds between asking Java to stop and killing it
-# A worker's own log line in the console: "… W-9000-cat-breeds_1.0-stdout MODEL_LOG - text"
-WORKER_LINE = re.compile(r"W-\d+-(?P<model>.+?)_[^_]+-stdout MODEL_LOG - (?P<text>.*)")
+MODEL_LOG = "model_log.log"  # what workers print: "… W-9000-cat-breeds_1.0-stdout MODEL_LOG - text"
 DIED = "Backend worker process died."
 
 
@@ -56,19 +59,36 @@ class Ports:
 
 
 class TorchServe:
-    """A server on loopback with the archives of one model store. Use it as a context manager."""
+    """A server with archives of one model store. Use it as a context manager."""
 
-    def __init__(self, model_store: Path, models: Mapping[str, str], ports: Ports, logs: Path) -> None:
-        """models: name → file name of an archive in the store."""
+    def __init__(
+        self,
+        archives: Sequence[Archive],
+        model_store: Path,
+        ports: Ports,
+        logs: Path,
+        *,
+        listen: Mapping[str, str] | None = None,
+        home: Path | None = None,
+        client: Client | None = None,
+    ) -> None:
+        """On loopback, in a temporary home, with the console in a file of `logs`. In a container haproxy stands before
+        it: then `listen` holds the TS_ variables of its addresses, `home` a directory that stays, where Java finds and
+        puts what it works with, and `client` asks through the doors; the console is ours."""
+        self.archives = list(archives)
         self.model_store = model_store.resolve()
-        self.models = dict(models)
         self.ports = ports
         self.logs = logs.resolve()
         self.inference = f"http://127.0.0.1:{ports.inference}"
         self.management = f"http://127.0.0.1:{ports.management}"
         self.metrics = f"http://127.0.0.1:{ports.metrics}"
+        self.client = client or Client(self.inference, self.management)
+        self.console = self.logs / "console.log"
+        self._listen = dict(listen) if listen is not None else self._loopback()
+        self._home = home
+        self._kept_home = home is not None
         self._process: subprocess.Popen[bytes] | None = None
-        self._home: Path | None = None
+        self._log_start = 0
 
     def __enter__(self) -> Self:
         self.start()
@@ -79,19 +99,17 @@ class TorchServe:
     ) -> None:
         self.stop()
 
-    @property
-    def console(self) -> Path:
-        return self.logs / CONSOLE
-
     def start(self) -> None:
         """Starts Java in a session of its own: the terminal's Ctrl-C reaches us alone, and we stop it in order."""
         if taken := self.ports.taken():
             raise ServerError(f"port {', '.join(map(str, taken))}: already in use")
         self.logs.mkdir(parents=True, exist_ok=True)
+        self._log_start = self._log_size()
         # Java unpacks archives and puts the workers' sockets here: short, as socket paths are limited, and private, as
         # two servers would meet on one name.
-        self._home = Path(tempfile.mkdtemp(prefix="ts-"))
-        with self.console.open("wb") as console:
+        self._home = self._home or Path(tempfile.mkdtemp(prefix="ts-"))
+        with contextlib.ExitStack() as stack:
+            console = None if self._kept_home else stack.enter_context(self.console.open("wb"))
             self._process = subprocess.Popen(
                 self._command(self._home),
                 cwd=self._home,
@@ -103,39 +121,36 @@ class TorchServe:
             )
 
     def wait_ready(self, timeout: float = 300.0, progress: Callable[[str], None] = lambda _: None) -> None:
-        """Returns when every model has its workers READY. Raises ServerError with a worker's own last words if it dies,
-        or after `timeout` seconds."""
+        """Returns when every archive has its workers READY. Raises ServerError with a worker's own last words if it
+        dies, or after `timeout` seconds."""
         started = time.monotonic()
-        waiting = set(self.models)
-        while True:
-            if self._process is None or self._process.poll() is not None:
+        waiting = self.archives
+        while waiting:
+            if self.ended() is not None:
                 raise ServerError(f"TorchServe ended: {self._last_line()}")
-            for model in sorted(waiting):
-                if (cause := self.worker_failure(model)) is not None:
-                    raise ServerError(f"{model}: {cause}")
-                if self.ready(model):
-                    waiting.remove(model)
-            if not waiting:
-                return
+            for archive in waiting:
+                if (cause := self.worker_failure(archive)) is not None:
+                    raise ServerError(f"{archive}: {cause}")
+            waiting = [archive for archive in waiting if not self.ready(archive)]
+            names = ", ".join(map(str, waiting))
             seconds = time.monotonic() - started
-            if seconds > timeout:
-                raise ServerError(f"{', '.join(sorted(waiting))}: not ready after {timeout:.0f} s")
-            progress(f"loading {', '.join(sorted(waiting))}  {seconds:.0f} s")
+            if waiting and seconds > timeout:
+                raise ServerError(f"{names}: not ready after {timeout:.0f} s")
+            progress(f"loading {names}  {seconds:.0f} s")
             time.sleep(0.25)
 
-    def ready(self, model: str) -> bool:
-        """Whether the model's default version has all the workers that it should have."""
+    def ready(self, archive: Archive) -> bool:
+        """Whether it has all the workers that it should have."""
         try:
-            [described] = requests.get(f"{self.management}/models/{model}", timeout=5).json()
-        except (requests.RequestException, ValueError, TypeError):
+            described = self.client.describe(archive.name, archive.version)
+        except ApiError:
             return False
-        ready = [worker for worker in described["workers"] if worker["status"] == "READY"]
-        return len(ready) >= max(1, int(described["minWorkers"]))
+        return ready_workers(described) >= max(1, int(described["minWorkers"]))
 
-    def worker_failure(self, model: str) -> str | None:
-        """The last line of the traceback with which a worker of this model died, or None."""
-        lines = [found for line in self._console_lines() if (found := WORKER_LINE.search(line))]
-        texts = [found["text"] for found in lines if found["model"] == model]
+    def worker_failure(self, archive: Archive) -> str | None:
+        """The last line of the traceback with which a worker of this archive died since the start, or None."""
+        worker = re.compile(rf"W-\d+-{re.escape(archive.name)}_{re.escape(archive.version)}-stdout MODEL_LOG - (.*)")
+        texts = [found[1] for line in self._model_log() if (found := worker.search(line))]
         if DIED not in texts:
             return None
         trace = texts[len(texts) - texts[::-1].index(DIED) :]
@@ -143,28 +158,35 @@ class TorchServe:
         causes = [text for text in trace if text and not text.startswith((" ", "Traceback", "During", "The above"))]
         return causes[0] if causes else None
 
+    def ended(self) -> int | None:
+        """Java's exit code, or None while it runs."""
+        assert self._process is not None
+        return self._process.poll()
+
     def wait(self) -> int:
         """Blocks until Java ends and returns its exit code."""
         assert self._process is not None
         return self._process.wait()
 
-    def stop(self) -> None:
-        """Asks Java to stop, kills what is left of its process group, and removes its temporary files."""
+    def stop(self, grace: float = GRACE) -> None:
+        """Asks Java to stop, kills what is left of its process group, and removes its temporary files. Requests that it
+        has taken are lost."""
         process, self._process = self._process, None
         if process is not None:
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(GRACE)
+                process.wait(grace)
             # Java is its group's leader, and its workers are in the group. None but they can be hit.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        if self._home is not None:
+        if self._home is not None and not self._kept_home:
             shutil.rmtree(self._home, ignore_errors=True)
             self._home = None
 
     def _command(self, home: Path) -> list[str]:
         package = Path(ts.__file__).resolve().parent
+        models = [f"{archive.name}={archive.path.name}" for archive in self.archives]
         return [
             str(find_java()),
             f"-Dmodel_server_home={package.parent}",
@@ -175,24 +197,35 @@ class TorchServe:
             *("-f", str(CONFIG)),
             *("-s", str(self.model_store)),
             "-ncs",  # else the last run's models are restored
-            *("-m", *(f"{name}={file}" for name, file in self.models.items())),
+            *(("-m", *models) if models else ()),
         ]
 
-    def _environment(self) -> dict[str, str]:
+    def _loopback(self) -> dict[str, str]:
         return {
-            **os.environ,
             "TS_INFERENCE_ADDRESS": self.inference,
             "TS_MANAGEMENT_ADDRESS": self.management,
             "TS_METRICS_ADDRESS": self.metrics,
             "TS_GRPC_INFERENCE_PORT": str(self.ports.grpc_inference),
             "TS_GRPC_MANAGEMENT_PORT": str(self.ports.grpc_management),
-            "TS_ALLOWED_URLS": f"file://{re.escape(str(self.model_store))}/.*",
-            "LOG_LOCATION": str(self.logs),
-            "METRICS_LOCATION": str(self.logs),
         }
 
-    def _console_lines(self) -> list[str]:
-        return self.console.read_text(encoding="utf-8", errors="replace").splitlines()
+    def _environment(self) -> dict[str, str]:
+        """What the command line says must not be overruled by a variable."""
+        kept = {name: value for name, value in os.environ.items() if name not in OVERRULING}
+        return {**kept, **self._listen, "LOG_LOCATION": str(self.logs), "METRICS_LOCATION": str(self.logs)}
+
+    def _log_size(self) -> int:
+        log = self.logs / MODEL_LOG
+        return log.stat().st_size if log.exists() else 0
+
+    def _model_log(self) -> list[str]:
+        """What was added since the start; a log that was begun anew is read from its first line."""
+        if self._log_size() == 0:
+            return []
+        with (self.logs / MODEL_LOG).open("rb") as log:
+            log.seek(self._log_start if self._log_size() >= self._log_start else 0)
+            return log.read().decode("utf-8", "replace").splitlines()
 
     def _last_line(self) -> str:
-        return next((line for line in reversed(self._console_lines()) if line.strip()), "it printed nothing")
+        lines = self.console.read_text(encoding="utf-8", errors="replace").splitlines()
+        return next((line for line in reversed(lines) if line.strip()), "it printed nothing")

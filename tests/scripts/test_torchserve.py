@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from samples import free_ports
 
-from scripts.server.torchserve import ServerError, TorchServe
+from scripts.archive.manifest import Archive
+from scripts.server.torchserve import MODEL_LOG, ServerError, TorchServe
 
 LOG = """\
 2026 [INFO ] W-9000-tiny_1.0-stdout MODEL_LOG - Torch worker started.
@@ -22,17 +23,23 @@ LOG = """\
 """
 
 
+def _archive(name: str) -> Archive:
+    return Archive(Path(f"{name}.mar"), name, "1.0")
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> TorchServe:
-    return TorchServe(tmp_path, {"tiny": "tiny.mar"}, free_ports(), tmp_path / "logs")
+    return TorchServe([_archive("tiny")], tmp_path, free_ports(), tmp_path / "logs")
 
 
 def test_cause_of_a_dead_worker_is_the_exceptions_own_line(server: TorchServe) -> None:
+    assert server.worker_failure(_archive("tiny")) is None
     server.logs.mkdir()
-    server.console.write_text(LOG)
-    assert server.worker_failure("tiny") == "handler.errors.LoadError: golden.json: noise.bmp: failed"
-    assert server.worker_failure("other") == "ValueError: not this one"
-    assert server.worker_failure("third") is None
+    (server.logs / MODEL_LOG).write_text(LOG)
+    assert server.worker_failure(_archive("tiny")) == "handler.errors.LoadError: golden.json: noise.bmp: failed"
+    assert server.worker_failure(_archive("other")) == "ValueError: not this one"
+    assert server.worker_failure(_archive("third")) is None
+    assert server.worker_failure(Archive(Path("tiny-2.mar"), "tiny", "2.0")) is None
 
 
 def test_free_ports_are_distinct_and_free() -> None:

@@ -10,6 +10,7 @@ import pytest
 import requests
 from samples import Send, free_ports, random_weights, save_checkpoint
 
+from scripts.archive.manifest import Archive, find_archives
 from scripts.archive.recipe import Recipe
 from scripts.build_archive import build_archive
 from scripts.build_demo import demo_recipe
@@ -43,16 +44,16 @@ def store(tmp_path_factory: pytest.TempPathFactory, demo_mar: Path, demo_checkpo
 
 @pytest.fixture(scope="session")
 def server(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServe]:
-    models = {name: f"{name}.mar" for name in ("cat-breeds", "patient", "vit")}
-    with TorchServe(store, models, free_ports(), tmp_path_factory.mktemp("logs")) as server:
+    archives = find_archives(store)
+    with TorchServe(archives, store, free_ports(), tmp_path_factory.mktemp("logs")) as server:
         server.wait_ready()
-        before = [_workers(server, model) for model in models]
+        before = [_workers(server, archive) for archive in archives]
         yield server
-        assert [_workers(server, model) for model in models] == before, "what the tests sent killed a worker"
+        assert [_workers(server, archive) for archive in archives] == before, "what the tests sent killed a worker"
 
 
-def _workers(server: TorchServe, model: str) -> list[tuple[int, str]]:
-    [described] = requests.get(f"{server.management}/models/{model}", timeout=30).json()
+def _workers(server: TorchServe, archive: Archive) -> list[tuple[int, str]]:
+    described = server.client.describe(archive.name, archive.version)
     return [(worker["pid"], worker["status"]) for worker in described["workers"]]
 
 

@@ -20,6 +20,7 @@ from albumentations.pytorch import ToTensorV2
 from safetensors.torch import save_file
 from samples import CHELSEA, ROOT, TINY, TINY_LABELS, free_ports, random_weights
 
+from scripts.archive.manifest import Archive, find_archives
 from scripts.server.torchserve import Ports, ServerError, TorchServe
 
 
@@ -70,7 +71,8 @@ def test_a_wrong_archive_does_not_become_ready_and_its_last_line_says_why(
     server: TorchServe, store: Path, tmp_path: Path, file: str, old: str, new: str, cause: str
 ) -> None:
     name = f"wrong-{file.split('.')[0]}"
-    with zipfile.ZipFile(store / "cat-breeds.mar") as mar, zipfile.ZipFile(store / f"{name}.mar", "w") as wrong:
+    archive = Archive(store / f"{name}.mar", name, "1.0")
+    with zipfile.ZipFile(store / "cat-breeds.mar") as mar, zipfile.ZipFile(archive.path, "w") as wrong:
         for each in mar.namelist():
             content = mar.read(each).decode("latin-1")
             content = content.replace(old, new) if each == file else content
@@ -78,8 +80,8 @@ def test_a_wrong_archive_does_not_become_ready_and_its_last_line_says_why(
             wrong.writestr(each, content.encode("latin-1"))
     try:
         assert _register(server, f"{name}.mar").status_code == 500
-        assert not server.ready(name)
-        assert cause in (server.worker_failure(name) or "")
+        assert not server.ready(archive)
+        assert cause in (server.worker_failure(archive) or "")
         said = [line for line in server.console.read_text().splitlines() if f"-{name}_1.0-stdout MODEL_LOG - " in line]
         # The worker's own last line; those of its further tries may have begun by now.
         last = max(index for index, line in enumerate(said) if "LoadError" in line)
@@ -98,8 +100,8 @@ def test_wait_ready_gives_the_workers_own_words(tiny_directory: Path, tmp_path: 
             mar.write(path, path.relative_to(tiny_directory))
     ports = free_ports()
     with (
-        pytest.raises(ServerError, match=r"tiny: .*LoadError: .*thresholds.json: missing"),
-        TorchServe(store, {"tiny": "tiny.mar"}, ports, tmp_path / "logs") as server,
+        pytest.raises(ServerError, match=r"tiny 1.0: .*LoadError: .*thresholds.json: missing"),
+        TorchServe(find_archives(store), store, ports, tmp_path / "logs") as server,
     ):
         server.wait_ready(120)
     assert ports.taken() == []

@@ -1,0 +1,34 @@
+"""Whether a server can answer. TorchServe's /ping says Healthy while a model loads, when its workers are dead, and when
+there is no model at all."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from scripts.server.client import ApiError, Client
+
+
+def unreadiness(client: Client) -> str | None:
+    """Why the server can't answer now, or None if it can: it says Healthy, there is a model, and the default version
+    of each model has a READY worker.
+
+    Versions beside the default don't count: one that is being tried out must not take a serving machine out of traffic.
+    """
+    try:
+        if (said := client.ping()) != "Healthy":
+            return f"/ping says {said}"
+        models = client.models()
+        if not models:
+            return "no model is registered"
+        for model in models:
+            described = client.describe(model)
+            if ready_workers(described) == 0:
+                states = ", ".join(sorted(worker["status"] for worker in described["workers"])) or "none"
+                return f"{model} {described['modelVersion']}: no READY worker (workers: {states})"
+    except ApiError as error:
+        return str(error)
+    return None
+
+
+def ready_workers(described: Mapping[str, Any]) -> int:
+    """How many workers of a described version can answer."""
+    return sum(worker["status"] == "READY" for worker in described["workers"])
