@@ -10,14 +10,18 @@ GRPC_PORT ?= 7070
 DEMO := model_store/cat-breeds.mar
 ARCHIVE ?= $(DEMO)
 PHOTO = $(wildcard $(VENV)/lib/python3.*/site-packages/skimage/data/chelsea.png)
+DOCKER ?= docker
+IMAGE ?= multi-label-torchserve
+FLAVOUR ?= slim
+SLIM := python:3.12-slim-bookworm
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: help serve demo install test lint format lock clean
+.PHONY: help serve demo install test test-image lint format lock lock-image image image-slim audit clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 serve: $(INSTALLED) $(ARCHIVE)  ## serve ARCHIVE in the foreground (PORT, MANAGEMENT_PORT, METRICS_PORT, GRPC_PORT)
 	@exec $(BIN)/python scripts/serve.py --archive $(ARCHIVE) --photo $(PHOTO) --port $(PORT) \
@@ -39,10 +43,23 @@ $(INSTALLED): requirements.lock
 	UV_HTTP_TIMEOUT=300 $(BIN)/uv pip install --no-config --python $(BIN)/python --require-hashes -r requirements.lock
 	@touch $@
 
-test: $(INSTALLED)  ## all tests, those against the real server too (ARGS for pytest)
+test: $(INSTALLED)  ## all tests but the image's, those against the real server too (ARGS for pytest)
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: $(INSTALLED)  ## ruff (lint and format) and mypy
+test-image: $(INSTALLED)  ## build both images and test them; skipped where no container engine is (ARGS for pytest)
+	DOCKER=$(DOCKER) $(BIN)/python -m pytest -m image -rs $(ARGS)
+
+image: export DOCKER_BUILDKIT = 1
+image:  ## the image on PyTorch's own images (DOCKER, BUILD_FLAGS)
+	$(DOCKER) build $(BUILD_FLAGS) --tag $(IMAGE):official .
+
+image-slim: export DOCKER_BUILDKIT = 1
+image-slim:  ## the same on python:3.12-slim, trimmed, with torch 2.6.0
+	$(DOCKER) build $(BUILD_FLAGS) --build-arg BUILDER=$(SLIM) --build-arg RUNTIME=$(SLIM) --build-arg LOCK=slim \
+		--tag $(IMAGE):slim .
+
+lint: $(INSTALLED)  ## ruff (lint and format), mypy and hadolint
+	$(BIN)/hadolint Dockerfile
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -51,9 +68,24 @@ format: $(INSTALLED)  ## rewrite to the house's format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-lock: $(INSTALLED)  ## resolve requirements.lock anew
-	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade --quiet \
-		--generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" -o requirements.lock
+audit: $(INSTALLED)  ## known vulnerabilities of what an image holds (FLAVOUR), as osv.dev has them
+	@mkdir -p build
+	$(DOCKER) run --rm $(IMAGE):$(FLAVOUR) cat sbom.cdx.json > build/sbom.cdx.json
+	$(BIN)/python scripts/audit.py build/sbom.cdx.json
+
+PIN := uv pip compile --quiet --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
+X86 := --python-platform x86_64-unknown-linux-gnu --constraint requirements.lock
+
+lock: $(INSTALLED)  ## resolve requirements.lock anew, and what the images install of it
+	$(BIN)/$(PIN) pyproject.toml --all-extras --universal --python-version 3.11 --upgrade -o requirements.lock
+	$(MAKE) lock-image
+
+# The official base brings torch and what torch needs; the override takes them out.
+lock-image: $(INSTALLED)
+	$(BIN)/$(PIN) pyproject.toml $(X86) --python-version 3.12 -o image/slim.lock
+	printf '%s ; sys_platform == "none"\n' torch torchvision | \
+		$(BIN)/$(PIN) pyproject.toml $(X86) --python-version 3.11 --override - -o image/official.lock
+	echo cyclonedx-python-lib | $(BIN)/$(PIN) - $(X86) --python-version 3.11 -o image/sbom.lock
 
 clean:  ## remove what was built; the environment stays
 	rm -rf build logs model_store/*.mar .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,106 @@
+# A TorchServe image in two stages, with CUDA 12.4 and without root. Two flavours, told apart by build arguments alone:
+#   official  make image       PyTorch's own images, Python 3.11; their torch 2.4.0 is used as it is
+#   slim      make image-slim  python:3.12-slim-bookworm; torch 2.6.0 and the CUDA libraries come as wheels, trimmed
+ARG BUILDER=pytorch/pytorch:2.4.0-cuda12.4-cudnn9-devel
+ARG RUNTIME=pytorch/pytorch:2.4.0-cuda12.4-cudnn9-runtime
+
+FROM ${BUILDER} AS builder
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
+
+# Ubuntu's and Debian's archives drop old versions, so a pinned one would soon not build; the release pins the major
+# version, and the SBOM says which came. openjdk wants a directory for manuals, which slim images lack.
+# hadolint ignore=DL3008
+RUN --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt,sharing=locked \
+    mkdir -p /usr/share/man/man1 \
+    && apt-get update \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends binutils openjdk-17-jdk-headless
+# Without java.desktop the front end does not start, odd as that is.
+RUN jlink --add-modules java.base,java.logging,java.management,java.naming,java.sql,java.xml,java.desktop,jdk.unsupported,jdk.crypto.ec \
+    --strip-debug --no-header-files --no-man-pages --compress=2 --output /opt/java
+
+# What image/LOCK.lock pins, with hashes, in the place that the base's Python knows as its user's. Byte code is made for
+# all cores at once. The libraries become layers of their own: they are pulled side by side, and kept when others change.
+ARG LOCK=official
+ARG TRIM=safe
+ENV PYTHONUSERBASE=/home/appuser/.local
+COPY image/${LOCK}.lock image/trim.py /build/
+WORKDIR /build
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python -m pip install --user --require-hashes --no-deps --ignore-installed --no-compile --no-warn-script-location \
+        --disable-pip-version-check --root-user-action=ignore -r "${LOCK}.lock" \
+    && packages=$(python -m site --user-site) \
+    && python trim.py "$packages" --level "${TRIM}" \
+    && python -m compileall -q -j0 "$packages" \
+    && for layer in cudnn cuda torch; do mkdir -p "/layers/$layer$packages"; done \
+    && if [ -d "$packages/nvidia" ]; then \
+        mkdir "/layers/cudnn$packages/nvidia" \
+        && mv "$packages/nvidia/cudnn" "/layers/cudnn$packages/nvidia/" \
+        && mv "$packages/nvidia" "$packages/cusparselt" "/layers/cuda$packages/" \
+        && mv "$packages/torch" "/layers/torch$packages/"; \
+    fi
+# Java loads this library from here; it would otherwise unpack it into /tmp, where it can't be run on a noexec tmpfs.
+RUN mkdir /opt/native \
+    && python -m zipfile -e "$(python -m site --user-site)/ts/frontend/model-server.jar" /build/jar \
+    && cp /build/jar/META-INF/native/libnetty_transport_native_epoll_x86_64.so /opt/native/
+
+# What writes the bill of materials, for the build alone.
+COPY image/sbom.lock /build/
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python -m pip install --target /opt/sbom --require-hashes --no-deps --disable-pip-version-check \
+        --root-user-action=ignore -r sbom.lock
+
+FROM ${RUNTIME} AS runtime
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
+
+# haproxy holds the doors (image/haproxy.cfg), tini is process 1, and TorchServe runs procps' kill to scale down: without
+# it that answers 500. No file keeps a set-user-ID bit.
+# hadolint ignore=DL3008
+RUN --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt,sharing=locked \
+    apt-get update \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends haproxy procps tini \
+    && rm -rf /var/log/apt /var/log/*.log \
+    && groupadd --gid 1000 appuser \
+    && useradd --uid 1000 --gid appuser --create-home --shell /usr/sbin/nologin appuser \
+    && chmod 755 /home/appuser \
+    && install -d -o appuser -g appuser -m 755 /app/models \
+    && install -d -o appuser -g appuser -m 1777 /app/logs /home/appuser/.cache \
+    && find / -xdev -type f -perm /6000 -exec chmod a-s {} +
+
+COPY --from=builder /layers/cudnn /
+COPY --from=builder /layers/cuda /
+COPY --from=builder /layers/torch /
+COPY --from=builder /home/appuser/.local /home/appuser/.local
+COPY --from=builder /opt/java /opt/java
+COPY --from=builder /opt/native /usr/lib
+
+# HOME stands here for user IDs that /etc/passwd doesn't know. The two NVIDIA variables let the container toolkit bring
+# the driver and nvidia-smi, by which TorchServe counts the GPUs.
+ENV PATH=/home/appuser/.local/bin:/opt/java/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUSERBASE=/home/appuser/.local \
+    HOME=/home/appuser \
+    JAVA_HOME=/opt/java \
+    NO_ALBUMENTATIONS_UPDATE=1 \
+    HF_HUB_OFFLINE=1 \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    TS_INFERENCE_ADDRESS=http://0.0.0.0:8080
+
+WORKDIR /app
+RUN python -c "import albumentations, timm, torch, torchvision, ts; print(f'torch {torch.__version__}, CUDA {torch.version.cuda}, GPU here: {torch.cuda.is_available()}')"
+RUN --mount=type=bind,from=builder,source=/opt/sbom,target=/opt/sbom \
+    --mount=type=bind,source=image/sbom.py,target=/opt/sbom.py \
+    PYTHONPATH=/opt/sbom python /opt/sbom.py sbom.cdx.json --java /opt/java --without /opt/sbom \
+        --jar "$(python -m site --user-site)/ts/frontend/model-server.jar"
+
+COPY config.properties image/haproxy.cfg /app/
+COPY handler /app/handler
+COPY scripts /app/scripts
+
+USER 1000:1000
+VOLUME ["/app/models", "/app/logs", "/home/appuser/.cache"]
+EXPOSE 8080
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 CMD ["python", "/app/scripts/health.py"]
+ENTRYPOINT ["tini", "--"]
+CMD ["python", "/app/scripts/entrypoint.py"]

@@ -1,0 +1,99 @@
+#!/usr/bin/env python3
+"""Takes out of a site-packages directory what serving never touches, and prints what each cut saved.
+
+A cut of the level "safe" is one that nothing left behind links to, imports or opens; tests/image proves it on a CPU, by
+resolving every library and by classifying. A cut of the level "hoped" touches what CUDA kernels might still open at run
+time: it is off unless the image is built with TRIM=hoped, and only a GPU can confirm it (docs/performance.md).
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Level = Literal["safe", "hoped"]
+
+
+@dataclass(frozen=True)
+class Cut:
+    level: Level
+    pattern: str  # of paths in site-packages
+    reason: str
+    strip: bool = False  # take out the symbols alone
+    keep: tuple[str, ...] = ()  # names that the pattern matches and that stay
+
+
+CUTS = (
+    Cut("safe", "triton*", "compiles kernels for torch.compile, which no handler here calls"),
+    Cut("safe", "torch/include", "C++ headers: nothing is compiled here"),
+    Cut("safe", "torch/share", "CMake's files"),
+    Cut("safe", "torch/bin/*", "protoc", keep=("torch_shm_manager",)),
+    Cut("safe", "torch/lib/libtorch_cpu.so", "symbols that only a debugger reads", strip=True),
+    Cut("safe", "nvidia/*/include", "C headers"),
+    Cut("safe", "nvidia/cuda_nvcc", "a compiler"),
+    Cut("safe", "nvidia/cusolver/lib/libcusolverMg.so*", "dense solvers on several GPUs; nothing links to it"),
+    Cut("safe", "nvidia/cublas/lib/libnvblas.so*", "replaces a CPU's BLAS; nothing links to it"),
+    Cut("safe", "nvidia/cuda_cupti/lib/*", "profiling hosts; torch links to libcupti alone", keep=("libcupti.so.12",)),
+    Cut("safe", "hf_xet*", "downloads from a hub; the server has no network"),
+    Cut("safe", "scipy/**/tests", "its own tests"),
+    Cut("safe", "sympy/**/tests", "its own tests"),
+    Cut("safe", "networkx/**/tests", "its own tests"),
+    Cut("hoped", "nvidia/cudnn/lib/libcudnn_adv.so*", "recurrent networks and cuDNN's attention"),
+    Cut("hoped", "torch/lib/libtorch_cuda_linalg.so", "torch.linalg on a GPU, opened when first called"),
+    Cut("hoped", "nvidia/cusolver", "linked by libtorch_cuda_linalg alone"),
+    Cut("hoped", "torch/lib/libtorch_cuda.so", "symbols that only a debugger reads", strip=True),
+)
+
+
+def trim(site_packages: Path, level: Level) -> int:
+    """Applies the cuts up to `level` and returns the bytes saved. A pattern that matches nothing is no error: the
+    official base brings torch itself."""
+    total = 0
+    for cut in CUTS:
+        if cut.level == "hoped" and level == "safe":
+            continue
+        paths = [path for path in sorted(site_packages.glob(cut.pattern)) if path.name not in cut.keep]
+        saved = sum(_strip(path) if cut.strip else _remove(path) for path in paths)
+        total += saved
+        print(f"{cut.level:5}  {saved / 1e6:7.1f} MB  {cut.pattern:42} {cut.reason}")
+    print(f"       {total / 1e6:7.1f} MB  in all")
+    return total
+
+
+def size(path: Path) -> int:
+    """The bytes of a file, or of all files below a directory."""
+    if path.is_dir() and not path.is_symlink():
+        return sum(each.lstat().st_size for each in path.rglob("*") if not each.is_dir())
+    return path.lstat().st_size if path.exists() else 0  # a directory above may have gone already
+
+
+def _remove(path: Path) -> int:
+    before = size(path)
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    return before
+
+
+def _strip(path: Path) -> int:
+    before = size(path)
+    subprocess.run(["strip", "--strip-unneeded", path], check=True)
+    return before - size(path)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("site_packages", type=Path)
+    parser.add_argument("--level", choices=("none", "safe", "hoped"), default="safe")
+    arguments = parser.parse_args()
+    if arguments.level != "none":
+        trim(arguments.site_packages, arguments.level)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+#!/usr/bin/env python3
+"""The container's main process: loads every archive of the model store, watches over haproxy and TorchServe, and on
+SIGTERM stops without losing a request.
+
+Exit codes: 0 it was asked to stop, 1 settings or archives are wrong or haproxy died, else what TorchServe ended with.
+"""
+
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from handler.errors import LoadError
+from scripts.archive.manifest import Archive, find_archives
+from scripts.server.client import KEY_FILE, ApiError, Client
+from scripts.server.doors import Doors
+from scripts.server.frontend import CONFIG, HOME, FrontEnd, FrontEndError, read_front_end
+from scripts.server.java import JavaNotFoundError
+from scripts.server.torchserve import Ports, ServerError, TorchServe
+
+APP = Path(__file__).resolve().parents[1]
+MODEL_STORE, LOGS, DOORS = APP / "models", APP / "logs", APP / "haproxy.cfg"
+GRACE = "STOP_GRACE"  # seconds from SIGTERM to the end, at the most
+JAVA_GRACE = 5.0  # of these, what Java may take; here it took 2.4
+POLL = 1.0  # seconds; TorchServe logs each look at its state
+
+
+class StopRequest(BaseException):
+    """SIGTERM or Ctrl-C."""
+
+
+def main() -> int:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _request_stop)
+    grace = 30.0
+    try:
+        grace = _grace(os.environ.get(GRACE, "30"))
+        front = read_front_end(CONFIG, os.environ)
+        archives = find_archives(MODEL_STORE)
+        shutil.rmtree(HOME, ignore_errors=True)  # a container that is started again still has its last run's
+        HOME.mkdir(mode=0o700)
+    except StopRequest:
+        return 0
+    except (LoadError, FrontEndError, OSError) as error:
+        return _fail(str(error))
+    doors = Doors(DOORS, front, HOME)
+    client = Client(front.inference.url, front.management.url, HOME / KEY_FILE)
+    server = TorchServe(archives, MODEL_STORE, _ports(front), LOGS, listen=doors.behind(), home=HOME, client=client)
+    try:
+        server.start()
+        doors.open()
+        _say(f"inference on {front.inference}, management on {front.management}, metrics on {front.metrics}")
+        _say(f"loading {', '.join(map(str, archives))}" if archives else _nothing(front))
+        return _watch(server, doors)
+    except StopRequest:
+        return 0
+    except (ServerError, JavaNotFoundError, OSError) as error:
+        return _fail(str(error))
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        _stop(server, doors, grace)
+
+
+def _watch(server: TorchServe, doors: Doors) -> int:
+    """Returns when one of the two has died, and says meanwhile which models are ready, and why others aren't."""
+    started = time.monotonic()
+    loading = dict.fromkeys(server.archives, "")
+    while True:
+        if (code := server.ended()) is not None:
+            return _fail(f"TorchServe ended by itself with code {code}", code)
+        if (code := doors.ended()) is not None:
+            return _fail(f"haproxy ended by itself with code {code}")
+        for archive, said in list(loading.items()):
+            if server.ready(archive):
+                _say(f"{archive}: READY after {time.monotonic() - started:.0f} s")
+                del loading[archive]
+            elif (cause := server.worker_failure(archive) or "") != said:
+                _say(f"{archive}: does not load: {cause}")
+                loading[archive] = cause
+            elif _refused(server, archive):
+                raise ServerError(f"{archive.path}: TorchServe refused it; its log above says why")
+        time.sleep(POLL)
+
+
+def _refused(server: TorchServe, archive: Archive) -> bool:
+    """TorchServe reads all archives before it listens, and goes on without those that it can't."""
+    try:
+        registered = server.client.models()
+    except ApiError:
+        return False
+    return archive.name not in registered
+
+
+def _stop(server: TorchServe, doors: Doors, grace: float) -> None:
+    started = time.monotonic()
+    _say("stopping: no new requests, those that are in get their answers")
+    if not doors.close(max(grace - JAVA_GRACE, 0.0)):
+        _say(f"some had no answer within {GRACE}={grace:g} s")
+    server.stop(JAVA_GRACE)
+    _say(f"stopped after {time.monotonic() - started:.1f} s")
+
+
+def _request_stop(number: int, frame: FrameType | None) -> None:
+    raise StopRequest
+
+
+def _grace(text: str) -> float:
+    if not text.isdigit() or int(text) < JAVA_GRACE:
+        raise FrontEndError(f"{GRACE}: {text}, expected whole seconds, {JAVA_GRACE:.0f} or more")
+    return float(text)
+
+
+def _ports(front: FrontEnd) -> Ports:
+    return Ports(
+        front.inference.port,
+        front.management.port,
+        front.metrics.port,
+        front.grpc_inference.port,
+        front.grpc_management.port,
+    )
+
+
+def _nothing(front: FrontEnd) -> str:
+    return f"no archive in {MODEL_STORE}: waiting for one to be registered on {front.management}"
+
+
+def _say(line: str) -> None:
+    print(f"entrypoint: {line}", flush=True)
+
+
+def _fail(message: str, code: int = 1) -> int:
+    """A signal's number becomes 128 more, as shells have it; an end by itself is never a success."""
+    print(f"entrypoint: error: {message}", file=sys.stderr, flush=True)
+    return 128 - code if code < 0 else code or 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

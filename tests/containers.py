@@ -1,0 +1,105 @@
+"""Containers of the project's images, for tests/image: started, asked, and always removed."""
+
+import json
+import os
+import subprocess
+import time
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import requests
+from samples import ROOT
+
+DOCKER = os.environ.get("DOCKER", "docker")
+# What docs/operations.md recommends.
+HARDENED = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
+FLAVOURS = ("official", "slim")
+
+
+def docker(*arguments: str | Path, check: bool = True, timeout: float = 300) -> str:
+    """Runs a docker command and returns what it printed on stdout."""
+    command = [DOCKER, *map(str, arguments)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=timeout)
+    assert not check or done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    return str(done.stdout).strip()
+
+
+def build(flavour: str) -> str:
+    """Builds a flavour as `make` does and returns its name."""
+    name = f"multi-label-torchserve:{flavour}"
+    goal = "image" if flavour == "official" else "image-slim"
+    done = subprocess.run(["make", goal], cwd=ROOT, capture_output=True, text=True, timeout=3000)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
+    return name
+
+
+class Container:
+    """A running container. Use it as a context manager: it is removed with its volumes, whatever happens."""
+
+    def __init__(self, image: str, *options: str | Path, command: tuple[str, ...] = ()) -> None:
+        self.name = f"multi-label-torchserve-test-{uuid.uuid4().hex[:12]}"
+        self._run = ("run", "--detach", "--name", self.name, *options, image, *command)
+
+    def __enter__(self) -> Self:
+        docker(*self._run)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            print(self.logs()[-8000:])
+        docker("rm", "--force", "--volumes", self.name, check=False)
+
+    def run(self, *command: str, user: str = "", check: bool = True) -> str:
+        return docker("exec", *(("--user", user) if user else ()), self.name, *command, check=check)
+
+    def kill(self, process: str) -> None:
+        """Kills, at once, each process inside whose command line has this in it."""
+        others_than_this = f"[{process[0]}]{process[1:]}"
+        self.run("bash", "-c", f"kill -9 $(grep -l '{others_than_this}' /proc/[0-9]*/cmdline | cut -d/ -f3)")
+
+    def python(self, program: str) -> str:
+        return self.run("python", "-c", program)
+
+    def logs(self) -> str:
+        done = subprocess.run([DOCKER, "logs", self.name], capture_output=True, text=True, timeout=60)
+        return done.stdout + done.stderr
+
+    def inspect(self) -> dict[str, Any]:
+        [described] = json.loads(docker("inspect", self.name))
+        return dict(described)
+
+    @property
+    def health(self) -> str:
+        """Docker's own word: starting, healthy or unhealthy."""
+        return str(self.inspect()["State"]["Health"]["Status"])
+
+    def check_health(self) -> str:
+        """One line of scripts/health.py, at once."""
+        return self.run("python", "/app/scripts/health.py", check=False)
+
+    def port(self, inside: int = 8080) -> int:
+        """The port on loopback by which a published one is reached."""
+        return int(docker("port", self.name, str(inside)).splitlines()[0].rpartition(":")[2])
+
+    def signal(self, name: str) -> None:
+        docker("kill", "--signal", name, self.name)
+
+    def wait(self, timeout: float = 120) -> int:
+        """The exit code."""
+        return int(docker("wait", self.name, timeout=timeout))
+
+    def wait_until(self, wanted: str, timeout: float = 120) -> None:
+        """Until Docker calls it healthy or unhealthy."""
+        deadline = time.monotonic() + timeout
+        while (health := self.health) != wanted:
+            state = self.inspect()["State"]
+            assert state["Running"], f"ended with {state['ExitCode']}: {self.logs()[-5000:]}"
+            assert time.monotonic() < deadline, f"{health}, expected {wanted}: {self.check_health()}"
+            time.sleep(0.5)
+
+    def classify(self, photo: bytes, model: str = "cat-breeds") -> requests.Response:
+        return requests.post(f"http://127.0.0.1:{self.port()}/predictions/{model}", data=photo, timeout=60)

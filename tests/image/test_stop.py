@@ -1,0 +1,151 @@
+"""How the container ends: without losing a request, with the right code, or before it opens what must stay shut."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from containers import HARDENED, Container
+from samples import CHELSEA, free_ports
+
+from scripts.server.torchserve import Ports
+
+CLIENTS = 8
+
+
+def _on_host(ports: Ports) -> tuple[str, ...]:
+    """On this machine's own network: Docker's proxy for published ports takes connections that nobody serves."""
+    settings = {
+        "TS_INFERENCE_ADDRESS": f"http://127.0.0.1:{ports.inference}",
+        "TS_MANAGEMENT_ADDRESS": f"http://127.0.0.1:{ports.management}",
+        "TS_METRICS_ADDRESS": f"http://127.0.0.1:{ports.metrics}",
+        "TS_GRPC_INFERENCE_PORT": str(ports.grpc_inference),
+        "TS_GRPC_MANAGEMENT_PORT": str(ports.grpc_management),
+    }
+    environment = [part for name, value in settings.items() for part in ("--env", f"{name}={value}")]
+    return ("--network", "host", *environment)
+
+
+class Load:
+    """Clients that ask without pause, each over a connection of its own for each request, until nobody answers."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.outcomes: list[str] = []
+        self._threads = [threading.Thread(target=self._ask) for _ in range(CLIENTS)]
+
+    def _ask(self) -> None:
+        while True:
+            try:
+                answer = requests.post(self.url, data=CHELSEA, timeout=60)
+                self.outcomes.append(str(answer.status_code))
+            except requests.ConnectionError as error:
+                refused = "Connection refused" in str(error)
+                self.outcomes.append("refused" if refused else repr(error))
+                return
+
+    def __enter__(self) -> "Load":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for thread in self._threads:
+            thread.join(120)
+
+
+def test_sigterm_under_load_loses_no_request(image: str, store: Path) -> None:
+    """Eight clients ask without pause while it stops: each request is answered, or was never let in."""
+    ports = free_ports()
+    url = f"http://127.0.0.1:{ports.inference}/predictions/cat-breeds"
+    options = (*HARDENED, *_on_host(ports), "--volume", f"{store}:/app/models:ro", "--health-interval", "1s")
+    with Container(image, *options) as container:
+        container.wait_until("healthy")
+        with Load(url) as load:
+            while len(load.outcomes) < 5 * CLIENTS:
+                time.sleep(0.1)
+            container.signal("TERM")
+            assert container.wait() == 0
+        assert set(load.outcomes) == {"200", "refused"}, load.outcomes
+        assert load.outcomes.count("refused") == CLIENTS
+        said = container.logs()
+        assert "entrypoint: stopping: no new requests" in said
+        assert "had no answer" not in said
+    assert ports.taken() == []
+
+
+def test_a_grace_that_is_over_ends_it_all_the_same(images: dict[str, str], store: Path) -> None:
+    """A client that never finishes its request must not keep the container."""
+    ports = free_ports()
+    options = (*_on_host(ports), "--env", "STOP_GRACE=6", "--volume", f"{store}:/app/models:ro")
+    with Container(images["slim"], *options, "--health-interval", "1s") as container:
+        container.wait_until("healthy")
+
+        def forever() -> Iterator[bytes]:
+            for _ in range(100):
+                time.sleep(0.5)
+                yield b"x"
+
+        def ask() -> None:
+            try:
+                requests.post(f"http://127.0.0.1:{ports.inference}/predictions/cat-breeds", data=forever(), timeout=60)
+            except requests.ConnectionError:
+                outcomes.append("cut off")
+
+        outcomes: list[str] = []
+        thread = threading.Thread(target=ask)
+        thread.start()
+        time.sleep(1)
+        container.signal("TERM")
+        assert container.wait(30) == 0
+        thread.join(60)
+        assert "some had no answer within STOP_GRACE=6 s" in container.logs()
+        assert outcomes == ["cut off"]
+
+
+@pytest.mark.parametrize(("process", "code"), [("org.pytorch.serve.ModelServer", 137), ("haproxy", 1)])
+def test_it_ends_when_a_process_it_needs_dies(images: dict[str, str], process: str, code: int) -> None:
+    with Container(images["slim"]) as container:
+        deadline = time.monotonic() + 60
+        while "loading" not in container.logs() and "waiting for one" not in container.logs():
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        container.kill(process)
+        assert container.wait() == code
+        assert "ended by itself with code -9" in container.logs()
+
+
+@pytest.mark.parametrize(
+    ("settings", "refusal"),
+    [
+        (
+            {"TS_MANAGEMENT_ADDRESS": "http://0.0.0.0:8081"},
+            "management_address=http://0.0.0.0:8081 and disable_token_authorization=true clash",
+        ),
+        (
+            {"TS_GRPC_MANAGEMENT_ADDRESS": "0.0.0.0", "TS_DISABLE_TOKEN_AUTHORIZATION": "false"},
+            "grpc_management_address=0.0.0.0, expected 127.0.0.1",
+        ),
+        ({"TS_INFERENCE_ADDRESS": "https://0.0.0.0:8443"}, "inference_address: https://0.0.0.0:8443, expected http://"),
+        ({"STOP_GRACE": "soon"}, "STOP_GRACE: soon, expected whole seconds"),
+    ],
+)
+def test_it_refuses_to_start(images: dict[str, str], settings: dict[str, str], refusal: str) -> None:
+    environment = [part for name, value in settings.items() for part in ("--env", f"{name}={value}")]
+    with Container(images["slim"], *environment) as container:
+        assert container.wait() == 1
+        assert f"entrypoint: error: {refusal}" in container.logs()
+        assert "ModelServer" not in container.logs()
+
+
+def test_open_management_with_tokens_starts(images: dict[str, str], store: Path) -> None:
+    settings = {"TS_MANAGEMENT_ADDRESS": "http://0.0.0.0:8081", "TS_DISABLE_TOKEN_AUTHORIZATION": "false"}
+    environment = [part for name, value in settings.items() for part in ("--env", f"{name}={value}")]
+    options = (*HARDENED, *environment, "--publish", "127.0.0.1::8081", "--volume", f"{store}:/app/models:ro")
+    with Container(images["slim"], *options, "--health-interval", "1s") as container:
+        container.wait_until("healthy")
+        url = f"http://127.0.0.1:{container.port(8081)}/models"
+        assert requests.get(url, timeout=30).status_code == 400
+        assert requests.get(url, headers={"Authorization": "Bearer wrong"}, timeout=30).status_code == 400
