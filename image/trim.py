@@ -33,7 +33,6 @@ CUTS = (
     Cut("safe", "torch/bin/*", "protoc", keep=("torch_shm_manager",)),
     Cut("safe", "torch/lib/libtorch_cpu.so", "symbols that only a debugger reads", strip=True),
     Cut("safe", "nvidia/*/include", "C headers"),
-    Cut("safe", "nvidia/cuda_nvcc", "a compiler"),
     Cut("safe", "nvidia/cusolver/lib/libcusolverMg.so*", "dense solvers on several GPUs; nothing links to it"),
     Cut("safe", "nvidia/cublas/lib/libnvblas.so*", "replaces a CPU's BLAS; nothing links to it"),
     Cut("safe", "nvidia/cuda_cupti/lib/*", "profiling hosts; torch links to libcupti alone", keep=("libcupti.so.12",)),

@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 import time
+from http import HTTPStatus
 from pathlib import Path
 from types import FrameType
 
@@ -28,6 +29,7 @@ APP = Path(__file__).resolve().parents[1]
 MODEL_STORE, LOGS, DOORS = APP / "models", APP / "logs", APP / "haproxy.cfg"
 GRACE = "STOP_GRACE"  # seconds from SIGTERM to the end, at the most
 JAVA_GRACE = 5.0  # of these, what Java may take; here it took 2.4
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 POLL = 1.0  # seconds; TorchServe logs each look at its state
 
 
@@ -36,7 +38,7 @@ class StopRequest(BaseException):
 
 
 def main() -> int:
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOPPING:
         signal.signal(number, _request_stop)
     grace = 30.0
     try:
@@ -63,7 +65,7 @@ def main() -> int:
     except (ServerError, JavaNotFoundError, OSError) as error:
         return _fail(str(error))
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in STOPPING:
             signal.signal(number, signal.SIG_IGN)
         _stop(server, doors, grace)
 
@@ -92,10 +94,10 @@ def _watch(server: TorchServe, doors: Doors) -> int:
 def _refused(server: TorchServe, archive: Archive) -> bool:
     """TorchServe reads all archives before it listens, and goes on without those that it can't."""
     try:
-        registered = server.client.models()
-    except ApiError:
-        return False
-    return archive.name not in registered
+        server.client.describe(archive.name, archive.version)
+    except ApiError as error:
+        return error.status == HTTPStatus.NOT_FOUND
+    return False
 
 
 def _stop(server: TorchServe, doors: Doors, grace: float) -> None:
@@ -108,6 +110,9 @@ def _stop(server: TorchServe, doors: Doors, grace: float) -> None:
 
 
 def _request_stop(number: int, frame: FrameType | None) -> None:
+    """Once: a second signal must not cut the stop short."""
+    for each in STOPPING:
+        signal.signal(each, signal.SIG_IGN)
     raise StopRequest
 
 

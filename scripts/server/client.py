@@ -15,6 +15,10 @@ TIMEOUT = 5.0  # seconds for an answer: these are small questions
 class ApiError(Exception):
     """No answer, or another one than expected; the message says which."""
 
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status  # of the answer, if there was one
+
 
 class Client:
     """Reads a server's state."""
@@ -44,7 +48,7 @@ class Client:
             self._request("management", f"/token?type={kind}", self._key("API"))
             response = self._request(kind, path, self._key(kind))
         if response.status_code != 200:
-            raise ApiError(f"{path}: status {response.status_code}")
+            raise ApiError(f"{path}: status {response.status_code}", response.status_code)
         try:
             return response.json()
         except ValueError:

@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 import ts
+import yaml
 from cyclonedx.model.bom import Bom
 from samples import ROOT
 
@@ -74,6 +75,23 @@ def test_another_jar_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model-server.jar").write_bytes(b"another")
     with pytest.raises(SystemExit, match="expected that of torchserve"):
         list(_script("sbom").jar_libraries(tmp_path / "model-server.jar"))
+
+
+def test_compose_says_what_dockerfile_and_makefile_say() -> None:
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    assert services["official"]["build"] == "."
+    makefile = (ROOT / "Makefile").read_text()
+    base = re.findall(r"^SLIM := (\S+)", makefile, re.M)[0]
+    given = dict(re.findall(r"--build-arg (\w+)=(\S+)", makefile.replace("$(SLIM)", base)))
+    for name in ("slim", "cpu"):
+        assert services[name]["build"]["args"] == given
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    for service in services.values():
+        for flag, value in (("interval", "30s"), ("timeout", "10s"), ("start_period", "60s"), ("retries", 3)):
+            assert service["healthcheck"][flag] == value
+            assert f"--{flag.replace('_', '-')}={value}" in dockerfile
+        assert service["ports"][0].startswith("127.0.0.1:")
+        assert ("deploy" in service) == (service is not services["cpu"])
 
 
 def _pins(lock: str) -> dict[str, str]:

@@ -2,10 +2,13 @@
 
 import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
 from containers import HARDENED, Container
+
+from scripts.archive.manifest import MANIFEST
 
 QUICK = ("--health-interval", "1s", "--health-start-period", "0s", "--health-retries", "2")
 
@@ -63,6 +66,27 @@ def test_with_tokens_it_reads_and_renews_them(images: dict[str, str], store: Pat
         container.run("sleep", "4")
         assert container.check_health() == "healthy"
         assert json.loads(container.run("cat", "/tmp/torchserve/key_file.json")) != json.loads(before)
+
+
+def test_an_archive_that_torchserve_can_not_read_stops_the_container(
+    images: dict[str, str], tmp_path: Path, demo_mar: Path
+) -> None:
+    """Its manifest is in order, what comes after is cut: TorchServe alone would go on without it."""
+    tmp_path.chmod(0o755)
+    shutil.copy(demo_mar, tmp_path)
+    with (
+        zipfile.ZipFile(demo_mar) as mar,
+        zipfile.ZipFile(tmp_path / "second.mar", "w", zipfile.ZIP_DEFLATED) as second,
+    ):
+        second.writestr(MANIFEST, mar.read(MANIFEST).decode().replace('"1.0"', '"2.0"'))
+        second.writestr("model.safetensors", mar.read("model.safetensors"))
+    content = bytearray((tmp_path / "second.mar").read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 1000] = bytes(1000)
+    (tmp_path / "second.mar").write_bytes(content)
+    with Container(images["slim"], "--volume", f"{tmp_path}:/app/models:ro") as container:
+        assert container.wait() == 1
+        assert "entrypoint: error: /app/models/second.mar: TorchServe refused it" in container.logs()
 
 
 @pytest.mark.parametrize("content", [b"not an archive", None])

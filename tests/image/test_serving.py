@@ -93,6 +93,12 @@ def test_bad_input(container: Container, body: bytes, headers: dict[str, str], s
     assert answer.headers["Content-Type"] == "application/json"
 
 
+def test_a_body_of_unknown_length_that_turns_out_too_long(container: Container) -> None:
+    url = f"http://127.0.0.1:{container.port()}/predictions/cat-breeds"
+    answer = requests.post(url, data=(b"\0" * 2**20 for _ in range(17)), timeout=60)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_many_bytes")
+
+
 def test_what_is_not_http(container: Container) -> None:
     with socket.create_connection(("127.0.0.1", container.port()), timeout=30) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n")

@@ -108,8 +108,9 @@ def test_unready_without_models_or_health_or_server(stub: type[TorchServeStub]) 
 
 
 def test_an_unknown_model(stub: type[TorchServeStub]) -> None:
-    with pytest.raises(ApiError, match=r"/models/cats/2\.0: status 404"):
+    with pytest.raises(ApiError, match=r"/models/cats/2\.0: status 404") as raised:
         _client(stub).describe("cats", "2.0")
+    assert raised.value.status == 404
 
 
 def test_expired_tokens_are_renewed_and_others_left_alone(stub: type[TorchServeStub], tmp_path: Path) -> None:

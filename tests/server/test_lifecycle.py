@@ -202,7 +202,7 @@ def test_models_come_from_the_store_alone(server: TorchServe, store: Path, demo_
     reason="TorchServe 0.12 takes a directory from anywhere on its machine, whatever allowed_urls says",
 )
 def test_no_directory_outside_the_store_is_taken(server: TorchServe, tiny_directory: Path) -> None:
-    """Known and open: it is why management must stay on loopback. README says so."""
+    """Known and open under `make serve`, where loopback alone protects; in the container haproxy refuses it."""
     asked = {"url": str(tiny_directory), "initial_workers": "0"}
     try:
         assert requests.post(f"{server.management}/models", params=asked, timeout=60).status_code != 200
