@@ -125,16 +125,18 @@ class TorchServe:
         dies, or after `timeout` seconds."""
         started = time.monotonic()
         waiting = self.archives
-        while waiting:
+        while True:
             if self.ended() is not None:
                 raise ServerError(f"TorchServe ended: {self._last_line()}")
             for archive in waiting:
                 if (cause := self.worker_failure(archive)) is not None:
                     raise ServerError(f"{archive}: {cause}")
             waiting = [archive for archive in waiting if not self.ready(archive)]
+            if not waiting:
+                return
             names = ", ".join(map(str, waiting))
             seconds = time.monotonic() - started
-            if waiting and seconds > timeout:
+            if seconds > timeout:
                 raise ServerError(f"{names}: not ready after {timeout:.0f} s")
             progress(f"loading {names}  {seconds:.0f} s")
             time.sleep(0.25)

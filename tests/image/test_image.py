@@ -106,6 +106,17 @@ def test_no_tools_tests_or_secrets(image: str) -> None:
     assert not re.search(r"token|password|secret|://[^ ]*@", history, re.I)
 
 
+@pytest.mark.parametrize(("flavour", "torch_version"), [("official", "2.4.0"), ("slim", "2.6.0")])
+def test_the_bill_of_materials_says_what_is_in_it(images: dict[str, str], flavour: str, torch_version: str) -> None:
+    bill = json.loads(_run(images[flavour], "cat", "sbom.cdx.json"))
+    purls = {each["purl"].split("?")[0] for each in bill["components"] if "purl" in each}
+    assert f"pkg:pypi/torch@{torch_version}" in {purl.split("%2B")[0] for purl in purls}
+    assert {"pkg:pypi/torchserve@0.12.0", "pkg:maven/io.netty/netty-all@4.1.53.Final"} <= purls
+    for wanted in (r"pkg:generic/openjdk@17", r"pkg:deb/\w+/haproxy@", r"pkg:deb/\w+/libc6@"):
+        assert any(re.match(wanted, purl) for purl in purls), wanted
+    assert not any("cyclonedx" in purl for purl in purls), "what wrote the bill is not in the image"
+
+
 def test_the_context_is_what_the_build_needs(engine: None, tmp_path: Path) -> None:
     """What .dockerignore lets in, as the engine itself sees it."""
     file = tmp_path / "Dockerfile"
