@@ -1,5 +1,6 @@
 """How the container ends: without losing a request, with the right code, or before it opens what must stay shut."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -74,6 +75,21 @@ def test_sigterm_under_load_loses_no_request(image: str, store: Path) -> None:
         assert "entrypoint: stopping: no new requests" in said
         assert "had no answer" not in said
     assert ports.taken() == []
+
+
+def test_an_idle_connection_does_not_keep_it(images: dict[str, str]) -> None:
+    with Container(images["slim"], "--publish", "127.0.0.1::8080") as container:
+        deadline = time.monotonic() + 60
+        with requests.Session() as session:
+            while True:
+                with contextlib.suppress(requests.ConnectionError):
+                    if session.get(f"http://127.0.0.1:{container.port()}/ping", timeout=30).status_code == 200:
+                        break
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+            container.signal("TERM")
+            assert container.wait() == 0
+        assert "had no answer" not in container.logs()
 
 
 def test_a_grace_that_is_over_ends_it_all_the_same(images: dict[str, str], store: Path) -> None:
