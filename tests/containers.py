@@ -28,11 +28,11 @@ def docker(*arguments: str | Path, check: bool = True, timeout: float = 300) -> 
 
 def build(flavour: str) -> str:
     """Builds a flavour as `make` does and returns its name."""
-    name = f"multi-label-torchserve:{flavour}"
+    name = "multi-label-torchserve"
     goal = "image" if flavour == "official" else "image-slim"
-    done = subprocess.run(["make", goal], cwd=ROOT, capture_output=True, text=True, timeout=3000)
+    done = subprocess.run(["make", goal, f"IMAGE={name}"], cwd=ROOT, capture_output=True, text=True, timeout=3000)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
-    return name
+    return f"{name}:{flavour}"
 
 
 class Container:

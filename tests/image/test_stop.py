@@ -36,9 +36,10 @@ class Load:
         self.url = url
         self.outcomes: list[str] = []
         self._threads = [threading.Thread(target=self._ask) for _ in range(CLIENTS)]
+        self._failed = threading.Event()
 
     def _ask(self) -> None:
-        while True:
+        while not self._failed.is_set():
             try:
                 answer = requests.post(self.url, data=CHELSEA, timeout=60)
                 self.outcomes.append(str(answer.status_code))
@@ -52,7 +53,9 @@ class Load:
             thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
+        if any(error):
+            self._failed.set()
         for thread in self._threads:
             thread.join(120)
 
@@ -65,7 +68,9 @@ def test_sigterm_under_load_loses_no_request(image: str, store: Path) -> None:
     with Container(image, *options) as container:
         container.wait_until("healthy")
         with Load(url) as load:
+            deadline = time.monotonic() + 60
             while len(load.outcomes) < 5 * CLIENTS:
+                assert time.monotonic() < deadline, load.outcomes
                 time.sleep(0.1)
             container.signal("TERM")
             assert container.wait() == 0
