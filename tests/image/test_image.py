@@ -80,8 +80,8 @@ def test_an_archive_can_be_built_in_it(image: str, tmp_path: Path, tiny_checkpoi
     """Whoever has the image needs nothing else to package a checkpoint."""
     tmp_path.chmod(0o777)
     (tmp_path / "tiny.pt").write_bytes(tiny_checkpoint.read_bytes())
-    command = ("python", "scripts/build_archive.py", "--checkpoint", "/work/tiny.pt", "--name", "tiny")
-    _run(image, *command, "--output", "/work/tiny.mar", options=("--volume", f"{tmp_path}:/work"))
+    command = ("python", "scripts/build_archive.py", "--checkpoint", "/data/tiny.pt", "--name", "tiny")
+    _run(image, *command, "--output", "/data/tiny.mar", options=("--volume", f"{tmp_path}:/data"))
     assert (tmp_path / "tiny.mar").stat().st_size > 100_000
 
 
