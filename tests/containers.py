@@ -5,6 +5,7 @@ import os
 import subprocess
 import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,6 +17,18 @@ DOCKER = os.environ.get("DOCKER", "docker")
 # What docs/operations.md recommends.
 HARDENED = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
 FLAVOURS = ("official", "slim")
+# Management listens on the container's own loopback, so the questions to it are asked from inside.
+ASK_MANAGEMENT = """
+import http.client, json, sys
+answers = []
+for method, path, headers, body in json.loads(sys.argv[1]):
+    connection = http.client.HTTPConnection("127.0.0.1", 8081, timeout=60)
+    connection.request(method, path, body, headers)
+    answer = connection.getresponse()
+    answers.append((answer.status, answer.read().decode()))
+print(json.dumps(answers))
+"""
+Call = tuple[str, str, dict[str, str], str | None]  # method, path, headers, body
 
 
 def docker(*arguments: str | Path, check: bool = True, timeout: float = 300) -> str:
@@ -24,6 +37,16 @@ def docker(*arguments: str | Path, check: bool = True, timeout: float = 300) -> 
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=timeout)
     assert not check or done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return str(done.stdout).strip()
+
+
+def mounted(store: Path) -> tuple[str, str]:
+    """The options that give a container its model store."""
+    return ("--volume", f"{store}:/app/models:ro")
+
+
+def environment(settings: Mapping[str, str]) -> tuple[str, ...]:
+    """The options that set variables in a container."""
+    return tuple(part for name, value in settings.items() for part in ("--env", f"{name}={value}"))
 
 
 def build(flavour: str) -> str:
@@ -63,6 +86,11 @@ class Container:
 
     def python(self, program: str) -> str:
         return self.run("python", "-c", program)
+
+    def manage(self, *calls: Call) -> list[tuple[int, str]]:
+        """Each call's status and body."""
+        answers = json.loads(self.run("python", "-c", ASK_MANAGEMENT, json.dumps(calls)))
+        return [(status, body) for status, body in answers]
 
     def logs(self) -> str:
         done = subprocess.run([DOCKER, "logs", self.name], capture_output=True, text=True, timeout=60)

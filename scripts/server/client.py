@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,12 +43,16 @@ class Client:
         return described
 
     def _get(self, kind: Kind, path: str) -> Any:
-        response = self._request(kind, path, self._key(kind))
-        if response.status_code == 400 and self._expired(kind):
-            # A new token ends the old one, which clients may hold: so not before it has expired.
-            self._request("management", f"/token?type={kind}", self._key("API"))
-            response = self._request(kind, path, self._key(kind))
-        if response.status_code != 200:
+        key = self._key(kind)
+        response = self._request(kind, path, key)
+        if response.status_code == HTTPStatus.BAD_REQUEST and key is not None:
+            # A new token ends the old one, which clients may hold: so not before it has expired. Somebody else may have
+            # renewed it meanwhile.
+            if self._expired(kind):
+                self._request("management", f"/token?type={kind}", self._key("API"))
+            if (renewed := self._key(kind)) != key:
+                response = self._request(kind, path, renewed)
+        if response.status_code != HTTPStatus.OK:
             raise ApiError(f"{path}: status {response.status_code}", response.status_code)
         try:
             return response.json()

@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from containers import HARDENED, Container
+from containers import HARDENED, Container, environment, mounted
 
 from scripts.archive.manifest import MANIFEST
 
@@ -19,20 +19,8 @@ print(requests.get("http://127.0.0.1:8080/ping", timeout=10).json()["status"])
 """
 
 
-def _manage(container: Container, method: str, path: str, token: str = "") -> tuple[int, str]:
-    program = f"""
-import http.client, json
-connection = http.client.HTTPConnection("127.0.0.1", 8081, timeout=60)
-connection.request({method!r}, {path!r}, headers={{"Authorization": "Bearer {token}"}} if {token!r} else {{}})
-answer = connection.getresponse()
-print(json.dumps((answer.status, answer.read().decode())))
-"""
-    status, body = json.loads(container.python(program))
-    return status, body
-
-
 def test_healthy_while_models_answer_and_unhealthy_when_the_workers_are_dead(image: str, store: Path) -> None:
-    with Container(image, *HARDENED, *QUICK, "--volume", f"{store}:/app/models:ro") as container:
+    with Container(image, *HARDENED, *QUICK, *mounted(store)) as container:
         assert container.check_health().startswith("unhealthy: ")  # starting, or loading
         container.wait_until("healthy")
         assert container.check_health() == "healthy"
@@ -45,25 +33,25 @@ def test_healthy_while_models_answer_and_unhealthy_when_the_workers_are_dead(ima
 
 def test_an_empty_store_waits_for_registration(image: str, tmp_path: Path, demo_mar: Path) -> None:
     tmp_path.chmod(0o755)
-    with Container(image, *HARDENED, *QUICK, "--volume", f"{tmp_path}:/app/models:ro") as container:
+    with Container(image, *HARDENED, *QUICK, *mounted(tmp_path)) as container:
         container.wait_until("unhealthy")
         assert "no archive in /app/models: waiting for one to be registered" in container.logs()
         shutil.copy(demo_mar, tmp_path)
-        status, body = _manage(container, "POST", "/models?url=cat-breeds.mar&initial_workers=1&synchronous=true")
+        register = "/models?url=cat-breeds.mar&initial_workers=1&synchronous=true"
+        [(status, body)] = container.manage(("POST", register, {}, None))
         assert status == 200, body
         container.wait_until("healthy")
-        assert _manage(container, "DELETE", "/models/cat-breeds")[0] == 200
+        assert container.manage(("DELETE", "/models/cat-breeds", {}, None))[0][0] == 200
         assert container.check_health() == "unhealthy: no model is registered"
 
 
 def test_with_tokens_it_reads_and_renews_them(images: dict[str, str], store: Path) -> None:
     """Tokens of three seconds: without renewal the second look would fail."""
-    options = ("--env", "TS_DISABLE_TOKEN_AUTHORIZATION=false", "--env", "TS_TOKEN_EXPIRATION_TIME_MIN=0.05")
-    mounted = ("--volume", f"{store}:/app/models:ro")
-    with Container(images["slim"], *HARDENED, *QUICK, *options, *mounted) as container:
+    options = environment({"TS_DISABLE_TOKEN_AUTHORIZATION": "false", "TS_TOKEN_EXPIRATION_TIME_MIN": "0.05"})
+    with Container(images["slim"], *HARDENED, *QUICK, *options, *mounted(store)) as container:
         container.wait_until("healthy")
         before = container.run("cat", "/tmp/torchserve/key_file.json")
-        assert _manage(container, "GET", "/models")[0] == 400
+        assert container.manage(("GET", "/models", {}, None))[0][0] == 400
         container.run("sleep", "4")
         assert container.check_health() == "healthy"
         assert json.loads(container.run("cat", "/tmp/torchserve/key_file.json")) != json.loads(before)
@@ -85,7 +73,7 @@ def test_an_archive_that_torchserve_can_not_read_stops_the_container(
     middle = len(content) // 2
     content[middle : middle + 1000] = bytes(1000)
     (tmp_path / "second.mar").write_bytes(content)
-    with Container(images["slim"], "--volume", f"{tmp_path}:/app/models:ro") as container:
+    with Container(images["slim"], *mounted(tmp_path)) as container:
         assert container.wait() == 1
         assert "entrypoint: error: /app/models/second.mar: TorchServe refused it" in container.logs()
 
@@ -97,7 +85,7 @@ def test_a_wrong_store_stops_the_container_with_the_files_name(
     tmp_path.chmod(0o755 if content else 0o700)
     if content:
         (tmp_path / "broken.mar").write_bytes(content)
-    with Container(images["slim"], "--volume", f"{tmp_path}:/app/models:ro") as container:
+    with Container(images["slim"], *mounted(tmp_path)) as container:
         assert container.wait() == 1
         expected = "broken.mar: not an archive" if content else "/app/models: can't be read (Permission denied)"
         assert f"entrypoint: error: {expected}" in container.logs().replace("/app/models/", "")

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from containers import DOCKER, HARDENED, docker
+from containers import DOCKER, HARDENED, docker, mounted
 from samples import ROOT
 
 # What a library is linked to and nowhere to be found. libcuda is the driver's and comes with the GPU. The path is
@@ -60,9 +60,8 @@ def test_versions(images: dict[str, str], flavour: str, versions: list[str]) -> 
 
 def test_a_device_can_be_checked_in_it(image: str, store: Path) -> None:
     """In the trimmed image everything that inference needs is there: on a GPU by the same command with cuda."""
-    mounts = ("--volume", f"{store}:/app/models:ro", *HARDENED)
     command = ("python", "scripts/check_device.py", "--device", "cpu", "--model-store", "models")
-    said = _run(image, *command, options=mounts)
+    said = _run(image, *command, options=(*mounted(store), *HARDENED))
     assert "ok  cat-breeds 1.0: golden inputs" in said
     assert said.count("ok  ") == 6
     without_a_gpu = subprocess.run(

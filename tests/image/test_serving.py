@@ -7,38 +7,17 @@ from pathlib import Path
 
 import pytest
 import requests
-from containers import HARDENED, Container, docker
+from containers import HARDENED, Call, Container, docker, mounted
 from samples import CATS, CHELSEA, COFFEE
 
 LIMIT = 16 * 2**20  # max_request_size
 PORT = ("--publish", "127.0.0.1::8080")
 
-# Through the container's own loopback, from where alone management is reached.
-REGISTER = """
-import json, sys, http.client
-answers = []
-for method, path, headers, body in json.loads(sys.argv[1]):
-    connection = http.client.HTTPConnection("127.0.0.1", 8081, timeout=60)
-    connection.request(method, path, body, headers)
-    answer = connection.getresponse()
-    answers.append((answer.status, answer.read().decode()))
-print(json.dumps(answers))
-"""
-Call = tuple[str, str, dict[str, str], str | None]
-
-
-def _mounted(store: Path) -> tuple[str, ...]:
-    return ("--volume", f"{store}:/app/models:ro")
-
-
-def _manage(container: Container, *calls: Call) -> list[tuple[int, str]]:
-    return [(status, body) for status, body in json.loads(container.run("python", "-c", REGISTER, json.dumps(calls)))]
-
 
 @pytest.fixture(scope="module")
 def served(images: dict[str, str], store: Path) -> Iterator[dict[str, Container]]:
     """Both flavours, hardened and without a way out to any network but the published port's."""
-    options = (*HARDENED, *PORT, *_mounted(store), "--health-interval", "1s")
+    options = (*HARDENED, *PORT, *mounted(store), "--health-interval", "1s")
     with (
         Container(images["official"], *options) as official,
         Container(images["slim"], *options) as slim,
@@ -139,15 +118,14 @@ def test_models_come_from_the_store_alone(container: Container) -> None:
         ("POST", "//models?url=/tmp", {}, None),
         ("POST", "/workflows?url=/tmp", {}, None),
     ]
-    for call, (status, body) in zip(refused, _manage(container, *refused), strict=True):
+    for call, (status, body) in zip(refused, container.manage(*refused), strict=True):
         assert status in (400, 403), f"{call}: {status} {body}"
-    [(status, body)] = _manage(container, ("GET", "/models", {}, None))
+    [(status, body)] = container.manage(("GET", "/models", {}, None))
     assert [model["modelName"] for model in json.loads(body)["models"]] == ["cat-breeds"]
 
 
 def test_registration_scaling_and_what_is_missing(container: Container) -> None:
-    taken, gone, scaled, back = _manage(
-        container,
+    taken, gone, scaled, back = container.manage(
         ("POST", "/models?url=cat-breeds.mar&initial_workers=1&synchronous=true", {}, None),
         ("POST", "/models?url=gone.mar", {}, None),
         ("PUT", "/models/cat-breeds?min_worker=2&max_worker=2&synchronous=true", {}, None),
@@ -167,7 +145,7 @@ def test_process_1_and_its_children(container: Container) -> None:
 
 @pytest.mark.parametrize("user", ["12345:0", "12345:1000", "0:0"])
 def test_any_user_of_those_groups(image: str, store: Path, user: str) -> None:
-    options = (*HARDENED, *PORT, *_mounted(store), "--user", user, "--health-interval", "1s")
+    options = (*HARDENED, *PORT, *mounted(store), "--user", user, "--health-interval", "1s")
     with Container(image, *options) as container:
         container.wait_until("healthy")
         assert [label["name"] for label in container.classify(CHELSEA).json()["labels"]] == CATS
@@ -175,7 +153,7 @@ def test_any_user_of_those_groups(image: str, store: Path, user: str) -> None:
 
 
 def test_no_network_at_run_time(image: str, store: Path) -> None:
-    with Container(image, *HARDENED, *_mounted(store), "--network", "none", "--health-interval", "1s") as container:
+    with Container(image, *HARDENED, *mounted(store), "--network", "none", "--health-interval", "1s") as container:
         container.wait_until("healthy")
 
 

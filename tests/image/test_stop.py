@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from containers import HARDENED, Container
+from containers import HARDENED, Container, environment, mounted
 from samples import CHELSEA, free_ports
 
 from scripts.server.torchserve import Ports
@@ -25,8 +25,7 @@ def _on_host(ports: Ports) -> tuple[str, ...]:
         "TS_GRPC_INFERENCE_PORT": str(ports.grpc_inference),
         "TS_GRPC_MANAGEMENT_PORT": str(ports.grpc_management),
     }
-    environment = [part for name, value in settings.items() for part in ("--env", f"{name}={value}")]
-    return ("--network", "host", *environment)
+    return ("--network", "host", *environment(settings))
 
 
 class Load:
@@ -64,7 +63,7 @@ def test_sigterm_under_load_loses_no_request(image: str, store: Path) -> None:
     """Eight clients ask without pause while it stops: each request is answered, or was never let in."""
     ports = free_ports()
     url = f"http://127.0.0.1:{ports.inference}/predictions/cat-breeds"
-    options = (*HARDENED, *_on_host(ports), "--volume", f"{store}:/app/models:ro", "--health-interval", "1s")
+    options = (*HARDENED, *_on_host(ports), *mounted(store), "--health-interval", "1s")
     with Container(image, *options) as container:
         container.wait_until("healthy")
         with Load(url) as load:
@@ -100,7 +99,7 @@ def test_an_idle_connection_does_not_keep_it(images: dict[str, str]) -> None:
 def test_a_grace_that_is_over_ends_it_all_the_same(images: dict[str, str], store: Path) -> None:
     """A client that never finishes its request must not keep the container."""
     ports = free_ports()
-    options = (*_on_host(ports), "--env", "STOP_GRACE=6", "--volume", f"{store}:/app/models:ro")
+    options = (*_on_host(ports), "--env", "STOP_GRACE=6", *mounted(store))
     with Container(images["slim"], *options, "--health-interval", "1s") as container:
         container.wait_until("healthy")
 
@@ -154,8 +153,7 @@ def test_it_ends_when_a_process_it_needs_dies(images: dict[str, str], process: s
     ],
 )
 def test_it_refuses_to_start(images: dict[str, str], settings: dict[str, str], refusal: str) -> None:
-    environment = [part for name, value in settings.items() for part in ("--env", f"{name}={value}")]
-    with Container(images["slim"], *environment) as container:
+    with Container(images["slim"], *environment(settings)) as container:
         assert container.wait() == 1
         assert f"entrypoint: error: {refusal}" in container.logs()
         assert "ModelServer" not in container.logs()
@@ -163,8 +161,7 @@ def test_it_refuses_to_start(images: dict[str, str], settings: dict[str, str], r
 
 def test_open_management_with_tokens_starts(images: dict[str, str], store: Path) -> None:
     settings = {"TS_MANAGEMENT_ADDRESS": "http://0.0.0.0:8081", "TS_DISABLE_TOKEN_AUTHORIZATION": "false"}
-    environment = [part for name, value in settings.items() for part in ("--env", f"{name}={value}")]
-    options = (*HARDENED, *environment, "--publish", "127.0.0.1::8081", "--volume", f"{store}:/app/models:ro")
+    options = (*HARDENED, *environment(settings), "--publish", "127.0.0.1::8081", *mounted(store))
     with Container(images["slim"], *options, "--health-interval", "1s") as container:
         container.wait_until("healthy")
         url = f"http://127.0.0.1:{container.port(8081)}/models"

@@ -21,6 +21,7 @@ class TorchServeStub(BaseHTTPRequestHandler):
     answers: dict[str, Any] = {}
     keys: Path | None = None
     renewed: list[str] = []
+    another_renews = False  # when it refuses a token
 
     def do_GET(self) -> None:
         status, answer = 200, self.answers.get(self.path)
@@ -28,13 +29,14 @@ class TorchServeStub(BaseHTTPRequestHandler):
             held = json.loads(self.keys.read_text())
             if self.path.startswith("/token"):
                 kind = self.path.partition("=")[2]
-                held[kind] = {"key": f"new {kind}", "expiration time": _time(60)}
-                self.keys.write_text(json.dumps(held))
+                self._renew(kind)
                 self.renewed.append(kind)
                 answer = ""
             else:
                 key = held["inference" if self.path == "/ping" else "management"]["key"]
                 status = 200 if self.headers["Authorization"] == f"Bearer {key}" and key.startswith("new") else 400
+                if status == 400 and self.another_renews:
+                    self._renew("inference", "management")
         if answer is None:
             status = 404
         body = json.dumps(answer).encode()
@@ -42,6 +44,11 @@ class TorchServeStub(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def _renew(self, *kinds: str) -> None:
+        assert self.keys is not None
+        fresh = {kind: {"key": f"new {kind}", "expiration time": _time(60)} for kind in kinds}
+        self.keys.write_text(json.dumps({**json.loads(self.keys.read_text()), **fresh}))
 
     def log_message(self, *_: object) -> None:
         pass
@@ -128,6 +135,9 @@ def test_expired_tokens_are_renewed_and_others_left_alone(stub: type[TorchServeS
     write(expires=60)
     assert unreadiness(_client(stub, stub.keys)) == "/ping: status 400"
     assert stub.renewed == ["inference", "management"], "a token that clients may hold was ended"
+    stub.another_renews = True
+    assert unreadiness(_client(stub, stub.keys)) is None
+    assert stub.renewed == ["inference", "management"]
 
 
 def test_keys_that_can_not_be_read(stub: type[TorchServeStub], tmp_path: Path) -> None:
