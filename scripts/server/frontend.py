@@ -31,7 +31,8 @@ class Address:
 
     @property
     def loopback(self) -> bool:
-        return self.host == "localhost" or self.host.startswith("127.")
+        """By its numbers: a name that begins with 127 may be anywhere."""
+        return self.host == "localhost" or re.fullmatch(r"127(\.\d{1,3}){3}", self.host) is not None
 
     @property
     def url(self) -> str:

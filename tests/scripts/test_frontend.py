@@ -30,7 +30,7 @@ def test_the_defaults_are_torchserves(tmp_path: Path) -> None:
     assert (front.grpc_inference.port, front.grpc_management.port) == (7070, 7071)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.1", "example.test", "12.7.0.0"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.1", "example.test", "12.7.0.0", "127.example.test"])
 def test_open_management_without_tokens_names_both_settings(host: str) -> None:
     opened = {"TS_MANAGEMENT_ADDRESS": f"http://{host}:8081"}
     with pytest.raises(FrontEndError, match=f"management_address=http://{host}:8081 and disable_token_authorization="):
