@@ -95,6 +95,7 @@ RUN --mount=type=bind,from=builder,source=/opt/sbom,target=/opt/sbom \
         --jar "$(python -m site --user-site)/ts/frontend/model-server.jar"
 
 COPY config.properties image/haproxy.cfg /app/
+COPY frontend /app/frontend
 COPY handler /app/handler
 COPY scripts /app/scripts
 

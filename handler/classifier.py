@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from handler.contents import contents_sha256, file_digests
 from handler.decode import decode
-from handler.errors import ItemError, LoadError, attempt
+from handler.errors import ItemError, LoadError, OutOfMemory, attempt
 from handler.files import read_json
 from handler.golden import GOLDEN_FILE, read_golden
 from handler.labels import read_labels
@@ -37,6 +38,7 @@ class Classifier:
     input_shape: tuple[int, int, int]  # (3, H, W)
     model: Model
     weights_sha256: str
+    contents_sha256: str  # of the whole archive
     metadata: dict[str, Any]
     batch_size: int  # images in one forward pass, at the most
 
@@ -48,7 +50,9 @@ class Classifier:
         thresholds = read_thresholds(directory, labels)
         pipeline, input_shape = read_pipeline(directory)
         metadata = _read_metadata(directory)
-        tensors, digest = read_weights(directory)
+        tensors = read_weights(directory)
+        digests = file_digests(directory)
+        digest = digests[WEIGHTS_FILE]
         expected = metadata.get("weights_sha256", digest)
         if digest != expected:
             raise LoadError(directory / WEIGHTS_FILE, f"SHA-256 {digest}, expected {expected} as in {METADATA_FILE}")
@@ -57,29 +61,56 @@ class Classifier:
         )
         load_weights(network, tensors, directory / WEIGHTS_FILE)
         model = Model(network, device)
-        return cls(settings, labels, thresholds, pipeline, input_shape, model, digest, metadata, server.batchSize)
+        return cls(
+            settings,
+            labels,
+            thresholds,
+            pipeline,
+            input_shape,
+            model,
+            digest,
+            contents_sha256(digests),
+            metadata,
+            server.batchSize,
+        )
 
-    def prepare(self, payload: bytes) -> torch.Tensor:
-        """One encoded image → [3, H, W] float32; raises ItemError."""
-        return self.pipeline(decode(payload, self.settings.limits))
+    def decode(self, payload: bytes) -> NDArray[np.uint8]:
+        """One encoded image → [H, W, 3] uint8; raises ItemError."""
+        return decode(payload, self.settings.limits)
+
+    def preprocess(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
+        """[H, W, 3] uint8 → [3, H, W] float32, as the network wants it."""
+        return self.pipeline(pixels)
 
     def score(self, images: Sequence[torch.Tensor | ItemError]) -> list[NDArray[np.float32] | ItemError]:
         """Prepared images → scores [C] float32 each; what had failed before keeps its place."""
         outcomes: list[NDArray[np.float32] | ItemError] = [
             image if isinstance(image, ItemError) else ItemError() for image in images
         ]
-        sound = [index for index, image in enumerate(images) if isinstance(image, torch.Tensor)]
+        sound = [(index, image) for index, image in enumerate(images) if isinstance(image, torch.Tensor)]
         for start in range(0, len(sound), self.batch_size):
-            chunk = sound[start : start + self.batch_size]
-            batch = torch.stack([images[index] for index in chunk])  # type: ignore[misc]
-            scores = attempt(self.model.scores, batch)
-            for place, index in enumerate(chunk):
-                outcomes[index] = scores if isinstance(scores, ItemError) else attempt(_finite, scores[place])
+            indices, chunk = zip(*sound[start : start + self.batch_size], strict=True)
+            for index, scores in zip(indices, self._forward(chunk), strict=True):
+                outcomes[index] = attempt(_finite, scores)
         return outcomes
+
+    def _forward(self, images: Sequence[torch.Tensor]) -> list[NDArray[np.float32] | ItemError]:
+        """One pass for all of them; where the memory doesn't do for that, one for each, once."""
+
+        def scores(images: Sequence[torch.Tensor]) -> NDArray[np.float32]:
+            return self.model.scores(torch.stack(list(images)))
+
+        together = attempt(scores, images)
+        if isinstance(together, OutOfMemory):
+            logger.warning("out of memory with %d images together: trying them one by one", len(images))
+            self.model.free_memory()
+            apart = [attempt(scores, [image]) for image in images]
+            return [one if isinstance(one, ItemError) else one[0] for one in apart]
+        return [together] * len(images) if isinstance(together, ItemError) else list(together)
 
     def classify(self, payloads: Sequence[bytes | ItemError]) -> list[NDArray[np.float32] | ItemError]:
         """Encoded images → scores [C] float32 each, or the error of the one that failed."""
-        return self.score([attempt(self.prepare, payload) for payload in payloads])
+        return self.score([attempt(self.preprocess, attempt(self.decode, payload)) for payload in payloads])
 
     def warm_up(self) -> None:
         """Runs the largest batch once: the first forward pass is slow, and a lack of memory should show at load."""

@@ -4,9 +4,7 @@ An ItemError belongs to one image or one request, never to its neighbours in the
 item's place. A LoadError stops a build or a worker's start.
 """
 
-import json
 import logging
-import traceback
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
@@ -100,6 +98,11 @@ class ExtremeAspectRatio(ItemError):
     status, code = 422, "extreme_aspect_ratio"
 
 
+class OutOfMemory(ItemError):
+    status, code = 503, "out_of_memory"
+    default = "The server has no memory for this image now. Try again later."
+
+
 def error_body(error: ItemError, index: int | None) -> dict[str, Any]:
     """The one shape of an error; index is the image's place in its request, None for the request as a whole."""
     return {"error": {"code": error.code, "message": str(error), "index": index}}
@@ -108,7 +111,8 @@ def error_body(error: ItemError, index: int | None) -> dict[str, Any]:
 def attempt(stage: Callable[[In], Out], item: In | ItemError) -> Out | ItemError:
     """Runs a stage on an item unless the item has failed already; a failure takes the item's place.
 
-    A failure that no ItemError foresaw is logged as one escaped line, since its text may hold what a client sent.
+    A failure that no ItemError foresaw is logged with its traceback, whose text may hold what a client sent: `log`
+    writes it escaped, on one line.
     """
     if isinstance(item, ItemError):
         return item
@@ -116,6 +120,9 @@ def attempt(stage: Callable[[In], Out], item: In | ItemError) -> Out | ItemError
         return stage(item)
     except ItemError as error:
         return error
+    except MemoryError:
+        logger.exception("out of memory at an item")
+        return OutOfMemory()
     except Exception:
-        logger.error("unforeseen failure of an item: %s", json.dumps(traceback.format_exc()))
+        logger.exception("unforeseen failure of an item")
         return ItemError()

@@ -1,6 +1,5 @@
 """timm + safetensors on a device: [N, 3, H, W] float32 → scores [N, C] float32."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,8 @@ from safetensors.torch import load_file
 from handler.errors import LoadError
 
 WEIGHTS_FILE = "model.safetensors"
+# torch's CPU allocator raises a bare RuntimeError (c10/core/impl/alloc_cpu.cpp).
+CPU_OUT_OF_MEMORY = "DefaultCPUAllocator: can't allocate memory"
 
 
 class Model:
@@ -25,9 +26,21 @@ class Model:
 
     @torch.inference_mode()
     def scores(self, images: torch.Tensor) -> NDArray[np.float32]:
-        """[N, 3, H, W] float32 → [N, C] float32 in 0 to 1."""
-        logits = self.network(images.to(self.device))
-        return np.asarray(torch.sigmoid(logits.float()).cpu().numpy(), dtype=np.float32)
+        """[N, 3, H, W] float32 → [N, C] float32 in 0 to 1. Raises MemoryError where the device has too little."""
+        try:
+            logits = self.network(images.to(self.device))
+            return np.asarray(torch.sigmoid(logits.float()).cpu().numpy(), dtype=np.float32)
+        except torch.cuda.OutOfMemoryError as error:
+            raise MemoryError(str(error)) from None
+        except RuntimeError as error:
+            if CPU_OUT_OF_MEMORY in str(error):
+                raise MemoryError(str(error)) from None
+            raise
+
+    def free_memory(self) -> None:
+        """Gives back what torch keeps on a GPU for later: in pieces that may be too small now."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
 
 def create_network(architecture: str, classes: int, model_kwargs: dict[str, Any], source: object) -> torch.nn.Module:
@@ -65,17 +78,12 @@ def load_weights(network: torch.nn.Module, tensors: dict[str, torch.Tensor], sou
     network.load_state_dict(tensors)
 
 
-def read_weights(directory: Path) -> tuple[dict[str, torch.Tensor], str]:
-    """Returns the tensors of model.safetensors and the file's SHA-256."""
+def read_weights(directory: Path) -> dict[str, torch.Tensor]:
+    """Returns the tensors of model.safetensors."""
     path = directory / WEIGHTS_FILE
     try:
-        return load_file(path), sha256(path)
+        return load_file(path)
     except FileNotFoundError:
         raise LoadError(path, "missing, expected the weights as safetensors") from None
     except SafetensorError as error:
         raise LoadError(path, f"not a safetensors file: {error}") from None
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

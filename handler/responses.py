@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NotRequired, TypedDict
 
 import numpy as np
@@ -13,7 +13,7 @@ from handler.decode import FORMATS
 from handler.errors import ItemError, error_body
 from handler.options import HEADERS, Options
 from handler.requests import Request
-from handler.thresholds import decide, rank
+from handler.thresholds import Decision, decide, rank
 
 Outcome = NDArray[np.float32] | ItemError
 
@@ -39,10 +39,15 @@ class Prediction(TypedDict):
     model: ModelId
 
 
+OK = "ok"
+
+
 @dataclass(frozen=True)
 class Answer:
     status: int
     body: bytes
+    code: str = OK  # or that of the error by which the status was chosen
+    decisions: tuple[Decision, ...] = ()  # of the images that were classified
 
 
 @dataclass(frozen=True)
@@ -58,15 +63,25 @@ class Responder:
         """
         if request.error is not None:
             return self._refusal(request, request.error, None)
+        assert request.options is not None
+        thresholds, fallback = request.options.thresholds, self.classifier.settings.fallback
+        decided = [one if isinstance(one, ItemError) else decide(one, thresholds, fallback) for one in outcomes]
+        decisions = tuple(one for one in decided if isinstance(one, Decision))
         errors = [(index, one) for index, one in enumerate(outcomes) if isinstance(one, ItemError)]
-        none_answered = len(errors) == len(outcomes)
-        if errors and (request.protocol == "v2" or (none_answered and request.protocol == "v1")):
-            return self._refusal(request, errors[0][1], errors[0][0])
-        status = errors[0][1].status if none_answered else 200
+        if errors and (request.protocol == "v2" or (not decisions and request.protocol == "v1")):
+            return replace(self._refusal(request, errors[0][1], errors[0][0]), decisions=decisions)
         if request.protocol == "v2":
-            return _json(200, self._tensors(request, outcomes))
-        predictions = [self._one(request, index, outcome) for index, outcome in enumerate(outcomes)]
-        return _json(status, {"predictions": predictions} if request.many else predictions[0])
+            answer = _json(200, self._tensors(request, outcomes, decisions))
+        else:
+            predictions = [
+                error_body(one, index)
+                if isinstance(one, ItemError)
+                else self._prediction(outcomes[index], one, request.options)
+                for index, one in enumerate(decided)
+            ]
+            status, code = (200, OK) if decisions else (errors[0][1].status, errors[0][1].code)
+            answer = _json(status, {"predictions": predictions} if request.many else predictions[0], code)
+        return replace(answer, decisions=decisions)
 
     def describe(self) -> Answer:
         """What TorchServe shows at GET /models/NAME?customized=true."""
@@ -87,24 +102,18 @@ class Responder:
                 "top_k": min(classifier.settings.top_k, len(classifier.labels)),
                 "options": HEADERS,
                 "device": str(classifier.model.device),
+                "contents_sha256": classifier.contents_sha256,
                 "metadata": classifier.metadata,
             },
         )
 
     def _refusal(self, request: Request, error: ItemError, index: int | None) -> Answer:
         if request.protocol == "native":
-            return _json(error.status, error_body(error, index))
+            return _json(error.status, error_body(error, index), error.code)
         place = "" if index is None else f" (image {index})"
-        return _json(error.status, {"error": f"{error.code}: {error}{place}"})
+        return _json(error.status, {"error": f"{error.code}: {error}{place}"}, error.code)
 
-    def _one(self, request: Request, index: int, outcome: Outcome) -> Mapping[str, Any]:
-        assert request.options is not None
-        if isinstance(outcome, ItemError):
-            return error_body(outcome, index)
-        return self._prediction(outcome, request.options)
-
-    def _prediction(self, scores: NDArray[np.float32], options: Options) -> Prediction:
-        decision = decide(scores, options.thresholds, self.classifier.settings.fallback)
+    def _prediction(self, scores: Any, decision: Decision, options: Options) -> Prediction:
         prediction: Prediction = {
             "labels": [self._label(index, scores, options) for index in decision.labels],
             "top_k": [self._label(index, scores, options) for index in rank(scores, options.top_k)],
@@ -125,11 +134,9 @@ class Responder:
             "threshold": float(options.thresholds[index]),
         }
 
-    def _tensors(self, request: Request, outcomes: Sequence[Any]) -> dict[str, Any]:
+    def _tensors(self, request: Request, outcomes: Sequence[Any], decisions: Sequence[Decision]) -> dict[str, Any]:
         """KServe v2: scores [N, C], fired [N, C], fallback [N] and the names of the C labels."""
-        assert request.options is not None
-        labels, options = self.classifier.labels, request.options
-        decisions = [decide(scores, options.thresholds, self.classifier.settings.fallback) for scores in outcomes]
+        labels = self.classifier.labels
         shape = [len(outcomes), len(labels)]
         fired = [index in decision.labels for decision in decisions for index in range(len(labels))]
         outputs = [
@@ -149,5 +156,5 @@ class Responder:
         }
 
 
-def _json(status: int, content: Mapping[str, Any]) -> Answer:
-    return Answer(status, json.dumps(content, allow_nan=False).encode())
+def _json(status: int, content: Mapping[str, Any], code: str = OK) -> Answer:
+    return Answer(status, json.dumps(content, allow_nan=False).encode(), code)

@@ -11,8 +11,8 @@ from typing import Any
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from handler.contents import sha256
 from handler.errors import LoadError
-from handler.model import sha256
 from scripts.archive.mar import archiver_command, pack
 from scripts.archive.recipe import Recipe, read_recipe
 from scripts.archive.stage import write_stage

@@ -5,6 +5,7 @@ SIGTERM stops without losing a request.
 Exit codes: 0 it was asked to stop, 1 settings or archives are wrong or haproxy died, else what TorchServe ended with.
 """
 
+import logging
 import os
 import shutil
 import signal
@@ -18,12 +19,15 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from handler.errors import LoadError
+from handler.log import log_as_json
 from scripts.archive.manifest import Archive, find_archives
 from scripts.server.client import KEY_FILE, ApiError, Client
 from scripts.server.doors import Doors
 from scripts.server.frontend import CONFIG, HOME, FrontEnd, FrontEndError, read_front_end
 from scripts.server.java import JavaNotFoundError
 from scripts.server.torchserve import Ports, ServerError, TorchServe
+
+logger = logging.getLogger("entrypoint")
 
 APP = Path(__file__).resolve().parents[1]
 MODEL_STORE, LOGS, DOORS = APP / "models", APP / "logs", APP / "haproxy.cfg"
@@ -38,6 +42,7 @@ class StopRequest(BaseException):
 
 
 def main() -> int:
+    log_as_json(logger.name)
     for number in STOPPING:
         signal.signal(number, _request_stop)
     grace = 30.0
@@ -57,8 +62,8 @@ def main() -> int:
     try:
         server.start()
         doors.open()
-        _say(f"inference on {front.inference}, management on {front.management}, metrics on {front.metrics}")
-        _say(f"loading {', '.join(map(str, archives))}" if archives else _nothing(front))
+        logger.info(f"inference on {front.inference}, management on {front.management}, metrics on {front.metrics}")
+        logger.info(f"loading {', '.join(map(str, archives))}" if archives else _nothing(front))
         return _watch(server, doors)
     except StopRequest:
         return 0
@@ -81,10 +86,10 @@ def _watch(server: TorchServe, doors: Doors) -> int:
             return _fail(f"haproxy ended by itself with code {code}")
         for archive, said in list(loading.items()):
             if server.ready(archive):
-                _say(f"{archive}: READY after {time.monotonic() - started:.0f} s")
+                logger.info(f"{archive}: READY after {time.monotonic() - started:.0f} s")
                 del loading[archive]
             elif (cause := server.worker_failure(archive) or "") != said:
-                _say(f"{archive}: does not load: {cause}")
+                logger.info(f"{archive}: does not load: {cause}")
                 loading[archive] = cause
             elif _refused(server, archive):
                 raise ServerError(f"{archive.path}: TorchServe refused it; its log above says why")
@@ -102,11 +107,11 @@ def _refused(server: TorchServe, archive: Archive) -> bool:
 
 def _stop(server: TorchServe, doors: Doors, grace: float) -> None:
     started = time.monotonic()
-    _say("stopping: no new requests, those that are in get their answers")
+    logger.info("stopping: no new requests, those that are in get their answers")
     if not doors.close(max(grace - JAVA_GRACE, 0.0)):
-        _say(f"some had no answer within {GRACE}={grace:g} s")
+        logger.info(f"some had no answer within {GRACE}={grace:g} s")
     server.stop(JAVA_GRACE)
-    _say(f"stopped after {time.monotonic() - started:.1f} s")
+    logger.info(f"stopped after {time.monotonic() - started:.1f} s")
 
 
 def _request_stop(number: int, frame: FrameType | None) -> None:
@@ -136,13 +141,9 @@ def _nothing(front: FrontEnd) -> str:
     return f"no archive in {MODEL_STORE}: waiting for one to be registered on {front.management}"
 
 
-def _say(line: str) -> None:
-    print(f"entrypoint: {line}", flush=True)
-
-
 def _fail(message: str, code: int = 1) -> int:
     """A signal's number becomes 128 more, as shells have it; an end by itself is never a success."""
-    print(f"entrypoint: error: {message}", file=sys.stderr, flush=True)
+    logger.error(message)
     return 128 - code if code < 0 else code or 1
 
 

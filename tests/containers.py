@@ -96,6 +96,11 @@ class Container:
         done = subprocess.run([DOCKER, "logs", self.name], capture_output=True, text=True, timeout=60)
         return done.stdout + done.stderr
 
+    def said(self) -> str:
+        """What the entry point said, a line `LEVEL message` each."""
+        lines = [json.loads(line) for line in self.logs().splitlines() if line.startswith("{")]
+        return "".join(f"{line['level']} {line['message']}\n" for line in lines if line["logger"] == "entrypoint")
+
     def inspect(self) -> dict[str, Any]:
         [described] = json.loads(docker("inspect", self.name))
         return dict(described)

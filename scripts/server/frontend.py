@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-CONFIG = Path(__file__).resolve().parents[2] / "config.properties"
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / "config.properties"
+LOGGING, METRICS = ROOT / "frontend" / "log4j2.xml", ROOT / "frontend" / "metrics.yaml"
 # The container's own: sockets, keys and unpacked archives go here.
 HOME = Path("/tmp/torchserve")  # noqa: S108
 

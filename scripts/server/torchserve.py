@@ -6,7 +6,6 @@ so that no signal reaches it.
 
 import contextlib
 import os
-import re
 import shutil
 import signal
 import socket
@@ -24,16 +23,15 @@ import ts
 
 from scripts.archive.manifest import Archive
 from scripts.server.client import ApiError, Client
-from scripts.server.frontend import CONFIG
+from scripts.server.frontend import CONFIG, LOGGING, METRICS
 from scripts.server.java import find_java
 from scripts.server.readiness import ready_workers
+from scripts.server.worker_log import WorkerLog
 
 # Variables that would win over the command line.
 OVERRULING = ("TS_CONFIG_FILE", "TS_MODEL_STORE", "TS_LOAD_MODELS")
 
 GRACE = 15.0  # seconds between asking Java to stop and killing it
-MODEL_LOG = "model_log.log"  # what workers print: "… W-9000-cat-breeds_1.0-stdout MODEL_LOG - text"
-DIED = "Backend worker process died."
 
 
 class ServerError(Exception):
@@ -88,7 +86,7 @@ class TorchServe:
         self._home = home
         self._kept_home = home is not None
         self._process: subprocess.Popen[bytes] | None = None
-        self._log_start = 0
+        self._log: WorkerLog | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -104,7 +102,7 @@ class TorchServe:
         if taken := self.ports.taken():
             raise ServerError(f"port {', '.join(map(str, taken))}: already in use")
         self.logs.mkdir(parents=True, exist_ok=True)
-        self._log_start = self._log_size()
+        self._log = WorkerLog(self.logs)
         # Java unpacks archives and puts the workers' sockets here: short, as socket paths are limited, and private, as
         # two servers would meet on one name.
         self._home = self._home or Path(tempfile.mkdtemp(prefix="ts-"))
@@ -150,15 +148,9 @@ class TorchServe:
         return ready_workers(described) >= max(1, int(described["minWorkers"]))
 
     def worker_failure(self, archive: Archive) -> str | None:
-        """The last line of the traceback with which a worker of this archive died since the start, or None."""
-        worker = re.compile(rf"W-\d+-{re.escape(archive.name)}_{re.escape(archive.version)}-stdout MODEL_LOG - (.*)")
-        texts = [found[1] for line in self._model_log() if (found := worker.search(line))]
-        if DIED not in texts:
-            return None
-        trace = texts[len(texts) - texts[::-1].index(DIED) :]
-        # Indented lines are frames; the exception's own line is the first that isn't, after "Traceback …".
-        causes = [text for text in trace if text and not text.startswith((" ", "Traceback", "During", "The above"))]
-        return causes[0] if causes else None
+        """The exception with which a worker of this archive died since the start, or None."""
+        assert self._log is not None
+        return self._log.death(archive.name, archive.version)
 
     def ended(self) -> int | None:
         """Java's exit code, or None while it runs."""
@@ -193,6 +185,7 @@ class TorchServe:
             str(find_java()),
             f"-Dmodel_server_home={package.parent}",
             f"-Djava.io.tmpdir={home}",
+            f"-Dlog4j2.configurationFile={LOGGING}",
             *("-cp", f".:{package / 'frontend' / '*'}"),
             "org.pytorch.serve.ModelServer",
             *("--python", sys.executable),
@@ -214,19 +207,7 @@ class TorchServe:
     def _environment(self) -> dict[str, str]:
         """What the command line says must not be overruled by a variable."""
         kept = {name: value for name, value in os.environ.items() if name not in OVERRULING}
-        return {**kept, **self._listen, "LOG_LOCATION": str(self.logs), "METRICS_LOCATION": str(self.logs)}
-
-    def _log_size(self) -> int:
-        log = self.logs / MODEL_LOG
-        return log.stat().st_size if log.exists() else 0
-
-    def _model_log(self) -> list[str]:
-        """What was added since the start; a log that was begun anew is read from its first line."""
-        if self._log_size() == 0:
-            return []
-        with (self.logs / MODEL_LOG).open("rb") as log:
-            log.seek(self._log_start if self._log_size() >= self._log_start else 0)
-            return log.read().decode("utf-8", "replace").splitlines()
+        return {**kept, **self._listen, "TS_METRICS_CONFIG": str(METRICS), "LOG_LOCATION": str(self.logs)}
 
     def _last_line(self) -> str:
         lines = self.console.read_text(encoding="utf-8", errors="replace").splitlines()

@@ -1,6 +1,9 @@
 """The adapter with TorchServe's own Context, without its server."""
 
 import json
+import logging
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +16,21 @@ from ts.utils.util import list_classes_from_module
 from handler import adapter
 from handler.adapter import MultiLabelHandler
 from handler.errors import LoadError
+from handler.log import log_as_json
 
 
 def _context(directory: Path) -> Any:
     manifest = json.loads((directory / "MAR-INF" / "MANIFEST.json").read_text())
     return Context(manifest["model"]["modelName"], str(directory), manifest, 8, None, "0.12.0")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def logger() -> Iterator[logging.Logger]:
+    """The handler's, put back as it was: `initialize` sets it up for the whole process."""
+    logger = logging.getLogger("handler")
+    before = logger.handlers, logger.level, logger.propagate
+    yield logger
+    logger.handlers, logger.level, logger.propagate = before
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +45,7 @@ def _handle(
 ) -> tuple[list[Any], list[tuple[int, str]]]:
     context = _context(directory)
     context.request_processor = [RequestProcessor(headers.get(index, {})) for index in range(len(rows))]
+    context.request_ids = {index: f"id-{index}" for index in range(len(rows))}
     bodies = handler.handle(rows, context)
     assert all(context.get_response_content_type(index) == "application/json" for index in range(len(rows)))
     return [json.loads(body) for body in bodies], [context.get_response_status(index) for index in range(len(rows))]
@@ -119,7 +133,7 @@ def test_a_model_whose_golden_scores_differ_does_not_initialize(tiny_directory: 
 
 
 def test_self_check_can_be_switched_off_but_not_silently(
-    tiny_directory: Path, caplog: pytest.LogCaptureFixture
+    tiny_directory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tiny_directory / "golden.json").unlink()
     with pytest.raises(LoadError, match=r"golden.json: missing"):
@@ -127,4 +141,48 @@ def test_self_check_can_be_switched_off_but_not_silently(
     config = tiny_directory / "model-config.yaml"
     config.write_text(config.read_text().replace("self_check: true", "self_check: false"))
     MultiLabelHandler().initialize(_context(tiny_directory))
-    assert "switched off" in caplog.text
+    warnings = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"WARNING"' in line]
+    assert "switched off" in warnings[0]["message"]
+
+
+def test_each_request_is_one_line_in_the_log_without_anything_the_client_wrote(
+    handler: MultiLabelHandler, demo_directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log_as_json("handler", {"model": "cat-breeds", "version": "1.0"})  # writes to what pytest captures now
+    client = 'secret"\n[METRICS]client'
+    rows: list[dict[str, Any]] = [
+        {"image1": CHELSEA, "image2": client.encode()},
+        {"body": {"image": "?", client: client}},
+    ]
+    headers = {0: {"Authorization": client, "X-Request-Start": str(int(time.time() * 1000) - 2000), "A": client}}
+    _handle(handler, demo_directory, rows, headers)
+    out = capsys.readouterr().out
+    assert "secret" not in out
+    first, second = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+    assert {name: first[name] for name in ("model", "version", "request_id", "status", "code", "images", "batch")} == {
+        **{"model": "cat-breeds", "version": "1.0", "request_id": "id-0", "status": 200, "code": "ok"},
+        **{"images": 2, "batch": 2},
+    }
+    assert first["bytes"] == len(CHELSEA) + len(client)
+    assert set(first["seconds"]) == {"queue", "decode", "preprocess", "inference", "postprocess"}
+    assert 2 <= first["seconds"]["queue"] < 60
+    assert (second["status"], second["code"], second["level"]) == (400, "bad_option", "INFO")
+    assert "queue" not in second["seconds"]
+    metrics = [line for line in out.splitlines() if line.startswith("[METRICS]")]
+    assert len(metrics) + 2 == len(out.splitlines())
+
+
+def test_what_has_no_memory_is_a_503_that_says_when_to_ask_again(
+    handler: MultiLabelHandler, demo_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(images: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(handler.classifier.model, "scores", exhausted)
+    context = _context(demo_directory)
+    context.request_processor = [RequestProcessor({}), RequestProcessor({})]
+    context.request_ids = {0: "a", 1: "b"}
+    bodies = [json.loads(body) for body in handler.handle([{"body": CHELSEA}, {"body": b"no image"}], context)]
+    assert [context.get_response_status(index)[0] for index in range(2)] == [503, 415]
+    assert bodies[0]["error"]["code"] == "out_of_memory"
+    assert [context.get_response_headers(index).get("Retry-After") for index in range(2)] == ["5", None]

@@ -10,7 +10,7 @@ import torch
 from samples import CHELSEA, COFFEE, chelsea
 
 from handler.classifier import Classifier
-from handler.errors import BadBase64, ItemError, LoadError
+from handler.errors import BadBase64, ItemError, LoadError, OutOfMemory
 
 CPU = torch.device("cpu")
 
@@ -49,6 +49,43 @@ def test_a_failing_forward_pass_fails_its_images_alone(demo: Classifier) -> None
     outcomes = broken.classify([CHELSEA, b"no image"])
     assert [one.code for one in outcomes if isinstance(one, ItemError)] == ["internal_error", "not_an_image"]
     assert "fire" not in str(outcomes[0])
+
+
+class Crammed:
+    """A model whose device has memory for one image, and for none with the brightness in `never`."""
+
+    def __init__(self, never: float | None = None) -> None:
+        self.never = never
+        self.passes: list[int] = []
+        self.freed = 0
+
+    def scores(self, images: torch.Tensor) -> np.ndarray:  # type: ignore[type-arg]
+        self.passes.append(len(images))
+        if len(images) > 1 or float(images.mean()) == self.never:
+            raise MemoryError
+        return np.full((1, 13), float(images.mean()), dtype=np.float32)
+
+    def free_memory(self) -> None:
+        self.freed += 1
+
+
+def test_a_batch_that_the_memory_does_not_do_for_is_tried_one_by_one(demo: Classifier) -> None:
+    model = Crammed(never=0.25)
+    images = [torch.full((3, 4, 4), value) for value in (0.5, 0.25, 0.75)]
+    first, second, third = dataclasses.replace(demo, model=model).score(images)  # type: ignore[arg-type]
+    assert model.passes == [3, 1, 1, 1]
+    assert model.freed == 1
+    assert isinstance(second, OutOfMemory)
+    assert not isinstance(first, ItemError)
+    assert not isinstance(third, ItemError)
+    assert (first[0], third[0]) == (0.5, 0.75)
+
+
+def test_one_image_that_the_memory_does_not_do_for_is_tried_again_once(demo: Classifier) -> None:
+    model = Crammed(never=0.25)
+    [outcome] = dataclasses.replace(demo, model=model).score([torch.full((3, 4, 4), 0.25)])  # type: ignore[arg-type]
+    assert model.passes == [1, 1]
+    assert isinstance(outcome, OutOfMemory)
 
 
 def test_a_score_that_is_no_number_fails_its_image_alone(demo: Classifier) -> None:

@@ -1,17 +1,18 @@
 import json
-import logging
 
 import pytest
 
 from handler import errors
-from handler.errors import BadOption, ItemError, attempt, error_body
+from handler.errors import BadOption, ItemError, OutOfMemory, attempt, error_body
+from handler.log import JsonFormatter
 
 KINDS = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, ItemError)]
 
 
 def test_codes_are_distinct_and_statuses_are_the_clients_fault() -> None:
     assert len({kind.code for kind in KINDS}) == len(KINDS)
-    assert all(400 <= kind.status < 500 for kind in KINDS if kind is not ItemError)
+    ours = (ItemError, OutOfMemory)
+    assert all(400 <= kind.status < 500 for kind in KINDS if kind not in ours)
 
 
 def test_body() -> None:
@@ -34,15 +35,25 @@ def test_what_a_stage_raises_takes_the_items_place() -> None:
     assert attempt(lambda item: item + 1, 3) == 4
 
 
-def test_an_unforeseen_failure_is_one_escaped_log_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unforeseen_failure_is_logged_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
     def fail(item: str) -> None:
         raise KeyError(item)
 
-    with caplog.at_level(logging.ERROR):
-        outcome = attempt(fail, "client\n[METRICS]text")
+    outcome = attempt(fail, "client\n[METRICS]text")
     assert isinstance(outcome, ItemError)
     assert (outcome.status, outcome.code) == (500, "internal_error")
     assert "client" not in str(outcome)
     [record] = caplog.records
-    assert "\n" not in record.getMessage()
-    assert "KeyError" in json.loads(record.getMessage().split(": ", 1)[1])
+    line = JsonFormatter().format(record)
+    assert "\n" not in line
+    assert "KeyError" in json.loads(line)["trace"]
+
+
+def test_a_lack_of_memory_is_said_as_such(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(item: str) -> None:
+        raise MemoryError
+
+    outcome = attempt(fail, "item")
+    assert isinstance(outcome, OutOfMemory)
+    assert (outcome.status, outcome.code) == (503, "out_of_memory")
+    assert caplog.messages == ["out of memory at an item"]

@@ -59,6 +59,31 @@ def test_read_weights(tmp_path: Path) -> None:
     with pytest.raises(LoadError, match=r"model.safetensors: not a safetensors file"):
         read_weights(tmp_path)
     save_file({"a": torch.ones(2)}, tmp_path / "model.safetensors")
-    tensors, digest = read_weights(tmp_path)
-    assert tensors["a"].tolist() == [1, 1]
-    assert len(digest) == 64
+    assert read_weights(tmp_path)["a"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_a_lack_of_memory_is_python_s_own_error(error: Exception) -> None:
+    class Full(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            raise error
+
+    model = Model(Full(), torch.device("cpu"))
+    with pytest.raises(MemoryError):
+        model.scores(torch.zeros(1, 3, 4, 4))
+    model.free_memory()
+
+
+def test_torch_really_says_so_when_a_cpu_has_too_little() -> None:
+    class Greedy(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.empty(2**46)
+
+    with pytest.raises(MemoryError):
+        Model(Greedy(), torch.device("cpu")).scores(torch.zeros(1, 3, 4, 4))

@@ -35,7 +35,7 @@ def test_an_empty_store_waits_for_registration(image: str, tmp_path: Path, demo_
     tmp_path.chmod(0o755)
     with Container(image, *HARDENED, *QUICK, *mounted(tmp_path)) as container:
         container.wait_until("unhealthy")
-        assert "no archive in /app/models: waiting for one to be registered" in container.logs()
+        assert "no archive in /app/models: waiting for one to be registered" in container.said()
         shutil.copy(demo_mar, tmp_path)
         register = "/models?url=cat-breeds.mar&initial_workers=1&synchronous=true"
         [(status, body)] = container.manage(("POST", register, {}, None))
@@ -75,7 +75,7 @@ def test_an_archive_that_torchserve_can_not_read_stops_the_container(
     (tmp_path / "second.mar").write_bytes(content)
     with Container(images["slim"], *mounted(tmp_path)) as container:
         assert container.wait() == 1
-        assert "entrypoint: error: /app/models/second.mar: TorchServe refused it" in container.logs()
+        assert "ERROR /app/models/second.mar: TorchServe refused it" in container.said()
 
 
 @pytest.mark.parametrize("content", [b"not an archive", None])
@@ -88,4 +88,4 @@ def test_a_wrong_store_stops_the_container_with_the_files_name(
     with Container(images["slim"], *mounted(tmp_path)) as container:
         assert container.wait() == 1
         expected = "broken.mar: not an archive" if content else "/app/models: can't be read (Permission denied)"
-        assert f"entrypoint: error: {expected}" in container.logs().replace("/app/models/", "")
+        assert f"ERROR {expected}" in container.said().replace("/app/models/", "")

@@ -75,8 +75,8 @@ def test_sigterm_under_load_loses_no_request(image: str, store: Path) -> None:
             assert container.wait() == 0
         assert set(load.outcomes) == {"200", "refused"}, load.outcomes
         assert load.outcomes.count("refused") == CLIENTS
-        said = container.logs()
-        assert "entrypoint: stopping: no new requests" in said
+        said = container.said()
+        assert "INFO stopping: no new requests" in said
         assert "had no answer" not in said
     assert ports.taken() == []
 
@@ -93,7 +93,7 @@ def test_an_idle_connection_does_not_keep_it(images: dict[str, str]) -> None:
                 time.sleep(0.2)
             container.signal("TERM")
             assert container.wait() == 0
-        assert "had no answer" not in container.logs()
+        assert "had no answer" not in container.said()
 
 
 def test_a_grace_that_is_over_ends_it_all_the_same(images: dict[str, str], store: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_grace_that_is_over_ends_it_all_the_same(images: dict[str, str], store
         container.signal("TERM")
         assert container.wait(30) == 0
         thread.join(60)
-        assert "some had no answer within STOP_GRACE=6 s" in container.logs()
+        assert "some had no answer within STOP_GRACE=6 s" in container.said()
         assert outcomes == ["cut off"]
 
 
@@ -129,12 +129,12 @@ def test_a_grace_that_is_over_ends_it_all_the_same(images: dict[str, str], store
 def test_it_ends_when_a_process_it_needs_dies(images: dict[str, str], process: str, code: int) -> None:
     with Container(images["slim"]) as container:
         deadline = time.monotonic() + 60
-        while "loading" not in container.logs() and "waiting for one" not in container.logs():
+        while "loading" not in container.said() and "waiting for one" not in container.said():
             assert time.monotonic() < deadline
             time.sleep(0.2)
         container.kill(process)
         assert container.wait() == code
-        assert "ended by itself with code -9" in container.logs()
+        assert "ended by itself with code -9" in container.said()
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_it_ends_when_a_process_it_needs_dies(images: dict[str, str], process: s
 def test_it_refuses_to_start(images: dict[str, str], settings: dict[str, str], refusal: str) -> None:
     with Container(images["slim"], *environment(settings)) as container:
         assert container.wait() == 1
-        assert f"entrypoint: error: {refusal}" in container.logs()
+        assert f"ERROR {refusal}" in container.said()
         assert "ModelServer" not in container.logs()
 
 

@@ -7,20 +7,7 @@ import pytest
 from samples import free_ports
 
 from scripts.archive.manifest import Archive
-from scripts.server.torchserve import MODEL_LOG, ServerError, TorchServe
-
-LOG = """\
-2026 [INFO ] W-9000-tiny_1.0-stdout MODEL_LOG - Torch worker started.
-2026 [INFO ] W-9001-other_1.0-stdout MODEL_LOG - Backend worker process died.
-2026 [INFO ] W-9001-other_1.0-stdout MODEL_LOG - Traceback (most recent call last):
-2026 [INFO ] W-9001-other_1.0-stdout MODEL_LOG - ValueError: not this one
-2026 [INFO ] W-9000-tiny_1.0-stdout MODEL_LOG - Backend worker process died.
-2026 [INFO ] W-9000-tiny_1.0-stdout MODEL_LOG - Traceback (most recent call last):
-2026 [INFO ] W-9000-tiny_1.0-stdout MODEL_LOG -   File "worker.py", line 263, in <module>
-2026 [INFO ] W-9000-tiny_1.0-stdout MODEL_LOG -     worker.run_server()
-2026 [INFO ] W-9000-tiny_1.0-stdout MODEL_LOG - handler.errors.LoadError: golden.json: noise.bmp: failed
-2026 [INFO ] epollEventLoopGroup-5-1 org.pytorch.serve.wlm.WorkerThread - 9000 Worker disconnected.
-"""
+from scripts.server.torchserve import ServerError, TorchServe
 
 
 def _archive(name: str) -> Archive:
@@ -30,16 +17,6 @@ def _archive(name: str) -> Archive:
 @pytest.fixture
 def server(tmp_path: Path) -> TorchServe:
     return TorchServe([_archive("tiny")], tmp_path, free_ports(), tmp_path / "logs")
-
-
-def test_cause_of_a_dead_worker_is_the_exceptions_own_line(server: TorchServe) -> None:
-    assert server.worker_failure(_archive("tiny")) is None
-    server.logs.mkdir()
-    (server.logs / MODEL_LOG).write_text(LOG)
-    assert server.worker_failure(_archive("tiny")) == "handler.errors.LoadError: golden.json: noise.bmp: failed"
-    assert server.worker_failure(_archive("other")) == "ValueError: not this one"
-    assert server.worker_failure(_archive("third")) is None
-    assert server.worker_failure(Archive(Path("tiny-2.mar"), "tiny", "2.0")) is None
 
 
 def test_free_ports_are_distinct_and_free() -> None:

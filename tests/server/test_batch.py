@@ -1,5 +1,6 @@
 """Requests that share a batch, on the real server."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 import requests
 from samples import CATS, CHELSEA, COFFEE, Send
 
+from logs import requests_of
 from scripts.server.torchserve import TorchServe
 
 GOOD = {"data": CHELSEA}
@@ -22,15 +24,26 @@ def _at_once(send: Send, wanted: list[dict[str, Any]]) -> list[requests.Response
         return list(pool.map(lambda each: send("/predictions/patient", **each), wanted))
 
 
-def _batches(server: TorchServe) -> int:
-    lines = server.console.read_text().splitlines()
-    return sum("-patient_1.0-stdout MODEL_LOG - Backend received inference" in line for line in lines)
+class Batches:
+    """The sizes of the batches in which requests came to `patient` since it was made: one for each request."""
+
+    def __init__(self, server: TorchServe) -> None:
+        self._server = server
+        self._before = len(requests_of(server, "patient"))
+
+    def sizes(self, wanted: int) -> list[int]:
+        """Waits until the log has as many requests: it is written after the answers."""
+        deadline = time.monotonic() + 30
+        while len(found := requests_of(self._server, "patient")[self._before :]) < wanted:
+            assert time.monotonic() < deadline, found
+            time.sleep(0.1)
+        return [each["batch"] for each in found]
 
 
 def test_eight_requests_of_which_three_are_poisoned(server: TorchServe, send: Send) -> None:
-    before = _batches(server)
+    batches = Batches(server)
     responses = _at_once(send, [POISON[index][0] if index in POISON else GOOD for index in range(8)])
-    assert _batches(server) == before + 1, "the eight did not share one batch"
+    assert batches.sizes(8) == [8] * 8, "the eight did not share one batch"
     for index, response in enumerate(responses):
         if index in POISON:
             assert (response.status_code, response.json()["error"]["code"]) == POISON[index][1:]
@@ -42,15 +55,15 @@ def test_eight_requests_of_which_three_are_poisoned(server: TorchServe, send: Se
 @pytest.mark.parametrize("header", ["describe", "explain", "Describe", "Explain"])
 def test_a_header_of_one_client_breaks_nobody_elses_request(server: TorchServe, send: Send, header: str) -> None:
     """TorchServe's own BaseHandler reads these of the first request, and answers for the whole batch."""
-    before = _batches(server)
+    batches = Batches(server)
     responses = _at_once(send, [{**GOOD, "headers": {header: "True"}} if index % 2 else GOOD for index in range(8)])
-    assert _batches(server) == before + 1
+    assert batches.sizes(8) == [8] * 8
     assert [response.status_code for response in responses] == [200] * 8
     assert all(len(response.json()["labels"]) == 3 for response in responses)
 
 
 def test_all_forms_in_one_batch(server: TorchServe, send: Send) -> None:
-    before = _batches(server)
+    batches = Batches(server)
     wanted: list[dict[str, Any]] = [
         {"data": CHELSEA},
         {"files": {"data": COFFEE}},
@@ -62,7 +75,7 @@ def test_all_forms_in_one_batch(server: TorchServe, send: Send) -> None:
         {"data": COFFEE},
     ]
     responses = _at_once(send, wanted)
-    assert _batches(server) == before + 1
+    assert batches.sizes(8) == [8] * 8
     assert [response.status_code for response in responses] == [200, 200, 200, 400, 400, 400, 200, 200]
     bodies = [response.json() for response in responses]
     assert [len(one["labels"]) for one in bodies[2]["predictions"]] == [0, 3]

@@ -20,6 +20,7 @@ from albumentations.pytorch import ToTensorV2
 from safetensors.torch import save_file
 from samples import CHELSEA, ROOT, TINY, TINY_LABELS, free_ports, random_weights
 
+from logs import said
 from scripts.archive.manifest import Archive, find_archives
 from scripts.server.torchserve import Ports, ServerError, TorchServe
 
@@ -82,11 +83,11 @@ def test_a_wrong_archive_does_not_become_ready_and_its_last_line_says_why(
         assert _register(server, f"{name}.mar").status_code == 500
         assert not server.ready(archive)
         assert cause in (server.worker_failure(archive) or "")
-        said = [line for line in server.console.read_text().splitlines() if f"-{name}_1.0-stdout MODEL_LOG - " in line]
+        printed = [each["message"] for each in said(server) if each.get("thread", "").endswith(f"-{name}_1.0-stdout")]
         # The worker's own last line; those of its further tries may have begun by now.
-        last = max(index for index, line in enumerate(said) if "LoadError" in line)
-        assert cause in said[last]
-        assert last + 1 == len(said) or "s_name_part0" in said[last + 1]
+        last = max(index for index, line in enumerate(printed) if "LoadError" in line)
+        assert cause in printed[last]
+        assert last + 1 == len(printed) or "s_name_part0" in printed[last + 1]
     finally:
         _unregister(server, name)
 

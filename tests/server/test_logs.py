@@ -1,0 +1,49 @@
+"""One event is one line of JSON, whatever a client sends."""
+
+import http.client
+import time
+
+from samples import CHELSEA, Send
+
+from logs import events, requests_of, said
+from scripts.server.torchserve import TorchServe
+
+CLIENT = 'zebra"}\\n{"time": "x'
+
+
+def test_each_line_is_json_and_one_request_is_one_line(server: TorchServe, send: Send) -> None:
+    before = len(requests_of(server, "cat-breeds"))
+    answer = send(data=CHELSEA)
+    send(files={CLIENT: CLIENT.encode()}, headers={"X-Top-K": CLIENT, "Authorization": f"Bearer {CLIENT}"})
+    send(json={CLIENT: [CLIENT]})
+    send(data=CLIENT.encode(), headers={"Content-Type": CLIENT})
+    deadline = time.monotonic() + 30
+    while len(lines := requests_of(server, "cat-breeds")[before:]) < 4:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert [(line["status"], line["code"]) for line in lines] == [
+        (200, "ok"),
+        (400, "bad_option"),
+        (400, "bad_option"),
+        (415, "not_an_image"),
+    ]
+    assert lines[0]["request_id"] == answer.headers["x-request-id"]
+    assert lines[0]["version"] == "1.0"
+    assert "zebra" not in str(said(server))
+
+
+def test_what_the_front_end_refuses_is_one_line_in_the_access_log(server: TorchServe) -> None:
+    path = f"/predictions/{CLIENT.replace(' ', '')}"
+    connection = http.client.HTTPConnection("127.0.0.1", server.ports.inference, timeout=30)  # escapes nothing
+    connection.request("POST", path, b"x")
+    assert connection.getresponse().status == 404
+    connection.close()
+    log = server.logs / "access_log.log"
+    deadline = time.monotonic() + 30
+    while not (found := [event["message"] for event in events(log) if "zebra" in event["message"]]):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert len(found) == 1
+    assert path in found[0]
+    assert " 404 " in found[0]
+    assert "zebra" not in str(said(server))
