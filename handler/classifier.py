@@ -13,20 +13,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from handler.contents import contents_sha256, file_digests
+from handler.contents import WEIGHTS_FILE, contents_sha256, file_digests, read_metadata, weights_sha256
 from handler.decode import decode
 from handler.errors import ItemError, LoadError, OutOfMemory, attempt
-from handler.files import read_json
 from handler.golden import GOLDEN_FILE, read_golden
 from handler.labels import read_labels
-from handler.model import WEIGHTS_FILE, Model, create_network, load_weights, read_weights
+from handler.model import Model, create_network, load_weights, read_weights
 from handler.preprocess import Pipeline, read_pipeline
 from handler.settings import CONFIG_FILE, Settings, read_settings
 from handler.thresholds import read_thresholds
 
 logger = logging.getLogger(__name__)
-
-METADATA_FILE = "metadata.json"
 
 
 @dataclass(frozen=True)
@@ -49,13 +46,10 @@ class Classifier:
         labels = read_labels(directory)
         thresholds = read_thresholds(directory, labels)
         pipeline, input_shape = read_pipeline(directory)
-        metadata = _read_metadata(directory)
+        metadata = read_metadata(directory)
         tensors = read_weights(directory)
         digests = file_digests(directory)
-        digest = digests[WEIGHTS_FILE]
-        expected = metadata.get("weights_sha256", digest)
-        if digest != expected:
-            raise LoadError(directory / WEIGHTS_FILE, f"SHA-256 {digest}, expected {expected} as in {METADATA_FILE}")
+        digest = weights_sha256(directory, digests, metadata)
         network = create_network(
             settings.architecture, len(labels), settings.model_kwargs, f"{directory / CONFIG_FILE}: handler"
         )
@@ -140,14 +134,3 @@ def _finite(scores: NDArray[np.float32]) -> NDArray[np.float32]:
         logger.error("the model gave a score that is no number")
         raise ItemError("The model gave no finite score for this image.")
     return scores
-
-
-def _read_metadata(directory: Path) -> dict[str, Any]:
-    """metadata.json is written by build_archive; an archive made by hand may lack it."""
-    path = directory / METADATA_FILE
-    if not path.exists():
-        return {}
-    metadata = read_json(path, "a JSON object")
-    if not isinstance(metadata, dict):
-        raise LoadError(path, "expected a JSON object")
-    return metadata

@@ -3,7 +3,14 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from handler.errors import LoadError
+from handler.files import read_json
+
+WEIGHTS_FILE = "model.safetensors"
+METADATA_FILE = "metadata.json"
+PREPROCESSING_FILE = "preprocessing.json"
 # The manifest says when and as which version it was packed; Python adds byte code where it can.
 LEFT_OUT = ("MAR-INF", "__pycache__")
 
@@ -23,3 +30,26 @@ def contents_sha256(digests: Mapping[str, str]) -> str:
     """SHA-256 of what `sha256sum` prints for the files in the order of their names."""
     lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
     return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def read_metadata(directory: Path) -> dict[str, Any]:
+    """metadata.json is written by build_archive; an archive made by hand may lack it."""
+    path = directory / METADATA_FILE
+    if not path.exists():
+        return {}
+    metadata = read_json(path, "a JSON object")
+    if not isinstance(metadata, dict):
+        raise LoadError(path, "expected a JSON object")
+    return metadata
+
+
+def weights_sha256(directory: Path, digests: Mapping[str, str], metadata: Mapping[str, Any]) -> str:
+    """The digest of the weights; raises LoadError if there are none, or others than the metadata speaks of."""
+    path = directory / WEIGHTS_FILE
+    digest = digests.get(WEIGHTS_FILE)
+    if digest is None:
+        raise LoadError(path, "missing, expected the weights as safetensors")
+    expected = metadata.get("weights_sha256", digest)
+    if digest != expected:
+        raise LoadError(path, f"SHA-256 {digest}, expected {expected} as in {METADATA_FILE}")
+    return digest

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from handler.contents import WEIGHTS_FILE
 from handler.errors import LoadError
 
-WEIGHTS_FILE = "model.safetensors"
 # torch's CPU allocator raises a bare RuntimeError (c10/core/impl/alloc_cpu.cpp).
 CPU_OUT_OF_MEMORY = "DefaultCPUAllocator: can't allocate memory"
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from handler.contents import PREPROCESSING_FILE
 from handler.errors import LoadError
 from handler.files import read_json
 
@@ -21,7 +22,6 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 import albumentations as A
 import albumentations.pytorch
 
-PREPROCESSING_FILE = "preprocessing.json"
 # Wide, tall and small: every photo must come out in one shape. (height, width)
 PROBES = ((300, 451), (451, 300), (64, 64))
 RUNS = 5  # of each, to catch a random choice that each run makes anew

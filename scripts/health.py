@@ -1,26 +1,100 @@
 #!/usr/bin/env python3
-"""Whether this container can answer, for Docker's HEALTHCHECK: exit code 0 and "healthy", or 1 and the reason."""
+"""Whether a server is live, ready or right, in one line.
 
-import os
+live   Java answers /ping
+ready  every expected model has a READY worker; this is what Docker's HEALTHCHECK asks
+deep   and each answers its archive's golden images, over HTTP and in time, with the scores that it was built with
+
+Exit codes: 0 yes, 1 no, 2 wrong usage.
+"""
+
+import argparse
+import json
 import sys
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.server.client import KEY_FILE, Client
-from scripts.server.frontend import CONFIG, HOME, FrontEndError, read_front_end
+from handler.errors import LoadError
+from scripts.archive.manifest import find_archives
+from scripts.server.client import ApiError, Client
+from scripts.server.frontend import FrontEndError
+from scripts.server.options import add_server_options, make_client
 from scripts.server.readiness import unreadiness
 
+ROOT = Path(__file__).resolve().parents[1]
+# The container's, else the repository's.
+MODEL_STORE = next((path for path in (ROOT / "models", ROOT / "model_store") if path.exists()), ROOT / "model_store")
 
-def main() -> int:
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    started = time.monotonic()
+    reason: str | None
     try:
-        front = read_front_end(CONFIG, os.environ)
-        reason = unreadiness(Client(front.inference.url, front.management.url, HOME / KEY_FILE))
-    except FrontEndError as error:
+        reason = QUESTIONS[options.question](make_client(options), options)
+    except (FrontEndError, LoadError, ApiError) as error:
         reason = str(error)
-    print("healthy" if reason is None else f"unhealthy: {reason}")
+    if options.json:
+        seconds = round(time.monotonic() - started, 3)
+        print(json.dumps({"question": options.question, "ok": reason is None, "reason": reason, "seconds": seconds}))
+    else:
+        print("healthy" if reason is None else f"unhealthy: {reason}")
     return 0 if reason is None else 1
+
+
+def _live(client: Client, options: argparse.Namespace) -> str | None:
+    client.ping(options.timeout)
+    return None
+
+
+def _ready(client: Client, options: argparse.Namespace) -> str | None:
+    return unreadiness(client, options.expect)
+
+
+def _deep(client: Client, options: argparse.Namespace) -> str | None:
+    if (reason := unreadiness(client, options.expect)) is not None:
+        return reason
+    # NumPy is needed here only, and takes longer than the two questions above.
+    from scripts.archive.check import check_archive
+    from scripts.server.golden import golden_difference
+
+    archives = {(archive.name, archive.version): archive.path for archive in find_archives(options.model_store)}
+    for model in options.expect or client.models():
+        version = client.describe(model)["modelVersion"]
+        path = archives.get((model, version))
+        if path is None:
+            return f"{model} {version}: not in {options.model_store}, expected its archive with the golden images"
+        checked = check_archive(path)
+        if not checked.golden:
+            return f"{path}: no golden images"
+        tolerance = checked.settings.golden_tolerance
+        off = golden_difference(client, model, version, checked.labels, checked.golden, tolerance, options.timeout)
+        if off is not None:
+            return f"{model} {version}: {off}"
+    return None
+
+
+QUESTIONS: dict[str, Callable[[Client, argparse.Namespace], str | None]] = {
+    "live": _live,
+    "ready": _ready,
+    "deep": _deep,
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("question", nargs="?", choices=QUESTIONS, default="ready", help="default: %(default)s")
+    add("--expect", metavar="MODEL", action="append", default=[], help="once for each; else every registered model")
+    add("--timeout", type=float, default=5.0, help="seconds for /ping, or for a model's golden images (default: 5)")
+    add("--model-store", type=Path, default=MODEL_STORE, help="for deep: where the archives are (default: %(default)s)")
+    add("--json", action="store_true", help="for machines")
+    add_server_options(parser)
+    return parser
 
 
 if __name__ == "__main__":

@@ -51,10 +51,10 @@ def find_archives(store: Path) -> list[Archive]:
         other = seen.setdefault((archive.name, archive.version), archive)
         if other is not archive:
             raise LoadError(archive.path, f"holds {archive}, as {other.path.name} does; expected one file a version")
-    newest_first = sorted(archives, key=lambda archive: _natural(archive.version), reverse=True)
+    newest_first = sorted(archives, key=lambda archive: natural(archive.version), reverse=True)
     return sorted(newest_first, key=lambda archive: archive.name)
 
 
-def _natural(version: str) -> list[tuple[bool, int, str]]:
+def natural(version: str) -> list[tuple[bool, int, str]]:
     """So that 1.10 is newer than 1.9."""
     return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.findall(r"\d+|\D+", version)]

@@ -9,8 +9,8 @@ import time
 import zipfile
 from pathlib import Path
 
+from handler.contents import WEIGHTS_FILE
 from handler.errors import LoadError
-from handler.model import WEIGHTS_FILE
 from handler.settings import CONFIG_FILE
 from scripts.archive.manifest import MANIFEST
 

@@ -14,14 +14,14 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import handler
-from handler.classifier import METADATA_FILE, Classifier
-from handler.contents import sha256
+from handler.classifier import Classifier
+from handler.contents import METADATA_FILE, PREPROCESSING_FILE, WEIGHTS_FILE, sha256
 from handler.errors import ItemError, LoadError
 from handler.files import read_yaml, unreadable
 from handler.golden import GOLDEN_DIRECTORY, GOLDEN_FILE
 from handler.labels import LABELS_FILE
-from handler.model import WEIGHTS_FILE, create_network, load_weights
-from handler.preprocess import PREPROCESSING_FILE, make_pipeline, probe
+from handler.model import create_network, load_weights
+from handler.preprocess import make_pipeline, probe
 from handler.settings import CONFIG_FILE, ServerSettings, Settings, read_section, write_settings
 from handler.thresholds import THRESHOLDS_FILE, parse_thresholds
 from scripts.archive.checkpoint import Checkpoint, read_checkpoint

@@ -1,15 +1,15 @@
 """Whether a server can answer. TorchServe's /ping says Healthy while a model loads, when its workers are dead, and when
 there is no model at all."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scripts.server.client import ApiError, Client
 
 
-def unreadiness(client: Client) -> str | None:
-    """Why the server can't answer now, or None if it can: it says Healthy, there is a model, and the default version
-    of each model has a READY worker.
+def unreadiness(client: Client, expected: Sequence[str] = ()) -> str | None:
+    """Why the server can't answer now, or None if it can: it says Healthy, there is a model, the expected ones are
+    there, and the default version of each model has a READY worker.
 
     Versions beside the default don't count: one that is being tried out must not take a serving machine out of traffic.
     """
@@ -17,9 +17,11 @@ def unreadiness(client: Client) -> str | None:
         if (said := client.ping()) != "Healthy":
             return f"/ping says {said}"
         models = client.models()
+        if missing := [model for model in expected if model not in models]:
+            return f"{', '.join(missing)}: not registered"
         if not models:
             return "no model is registered"
-        for model in models:
+        for model in expected or models:
             described = client.describe(model)
             if ready_workers(described) == 0:
                 states = ", ".join(sorted(worker["status"] for worker in described["workers"])) or "none"

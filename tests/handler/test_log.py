@@ -33,7 +33,7 @@ def test_an_event_is_one_line_whatever_its_text_holds(
 def test_a_traceback_stands_in_its_event(logger: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
     log_as_json("test.log")
     try:
-        {}["client\ntext"]
+        dict[str, int]()["client\ntext"]
     except KeyError:
         logger.exception("failed")
     out = capsys.readouterr().out

@@ -1,0 +1,85 @@
+"""What can be told of an archive before a server takes it: that it opens, climbs nowhere, is whole, and holds what the
+handler reads. The worker does the rest: it loads the network and classifies the golden inputs."""
+
+import stat
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from handler.contents import PREPROCESSING_FILE, contents_sha256, file_digests, read_metadata, weights_sha256
+from handler.errors import LoadError
+from handler.files import read_json
+from handler.golden import GOLDEN_FILE, Golden, read_golden
+from handler.labels import read_labels
+from handler.settings import CONFIG_FILE, ServerSettings, Settings, read_settings
+from handler.thresholds import read_thresholds
+from scripts.archive.manifest import Archive, read_archive
+
+
+@dataclass(frozen=True)
+class CheckedArchive:
+    archive: Archive
+    labels: tuple[str, ...]
+    golden: list[Golden]  # none if the archive says self_check: false and brings none
+    settings: Settings
+    server: ServerSettings
+    contents_sha256: str
+
+
+def check_archive(path: Path) -> CheckedArchive:
+    """Raises LoadError, which names the archive, and in it the file, the key and what was expected."""
+    archive = read_archive(path)
+    with unpacked(path) as directory:
+        settings, server = read_settings(directory)
+        labels = read_labels(directory)
+        read_thresholds(directory, labels)
+        read_json(directory / PREPROCESSING_FILE, "an albumentations pipeline")
+        digests = file_digests(directory)
+        weights_sha256(directory, digests, read_metadata(directory))
+        bare = not settings.self_check and not (directory / GOLDEN_FILE).exists()
+        golden = [] if bare else read_golden(directory, len(labels))
+    return CheckedArchive(archive, labels, golden, settings, server, contents_sha256(digests))
+
+
+def read_server_settings(path: Path) -> tuple[Settings, ServerSettings]:
+    """What the archive's model-config.yaml says; raises LoadError."""
+    with unpacked(path, lambda name: name == CONFIG_FILE) as directory:
+        return read_settings(directory)
+
+
+@contextmanager
+def unpacked(path: Path, wanted: Callable[[str], bool] = lambda _: True) -> Iterator[Path]:
+    """A temporary directory with the archive's files, or some of them. Raises LoadError if it is damaged, or if a name
+    in it leads elsewhere, and passes on one that the block raises under the archive's name.
+    """
+    with tempfile.TemporaryDirectory(prefix="mar-") as directory:
+        try:
+            with zipfile.ZipFile(path) as mar:
+                infos = mar.infolist()
+                _check_names(path, infos)
+                for info in infos:
+                    if wanted(info.filename):
+                        mar.extract(info, directory)
+        except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+            raise LoadError(path, f"damaged: {' '.join(str(error).split())}, expected a whole archive") from None
+        try:
+            yield Path(directory)
+        except LoadError as error:
+            raise LoadError(path, str(error).removeprefix(f"{directory}/")) from None
+
+
+def _check_names(path: Path, infos: list[zipfile.ZipInfo]) -> None:
+    seen = set()
+    for info in infos:
+        name = PurePosixPath(info.filename)
+        if name.is_absolute() or ".." in name.parts or "\\" in info.filename or not info.filename.isprintable():
+            raise LoadError(path, f"{info.filename!r}: leads out of the archive, expected names below it")
+        if stat.S_ISLNK(info.external_attr >> 16):
+            raise LoadError(path, f"{info.filename!r}: a symbolic link, expected plain files")
+        if name in seen:
+            raise LoadError(path, f"{info.filename!r}: there twice, expected once")
+        seen.add(name)

@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+"""Versions of a model on a running server: list, register, promote, roll back, scale, unregister. What serves goes on
+serving, whatever fails.
+
+Exit codes: 0 done, 1 refused or failed and undone, 2 wrong usage, 3 the server can't be reached or refused.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from handler.errors import LoadError
+from scripts.archive.check import check_archive
+from scripts.server.client import ApiError, Client
+from scripts.server.frontend import FrontEndError
+from scripts.server.lifecycle import Lifecycle, LifecycleError
+from scripts.server.options import add_server_options, make_client
+from scripts.server.readiness import ready_workers
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        client = make_client(options)
+        lifecycle = Lifecycle(client, options.logs, _say, _progress)
+        if options.verb == "list":
+            _list(client, options.model, options.json)
+        elif options.verb == "register":
+            _register(lifecycle, options)
+        elif options.verb == "promote":
+            lifecycle.promote(options.model, options.version, dry_run=options.dry_run)
+        elif options.verb == "rollback":
+            lifecycle.rollback(options.model, options.to, dry_run=options.dry_run)
+        elif options.verb == "scale":
+            lifecycle.scale(
+                options.model, options.version, options.workers, timeout=options.timeout, dry_run=options.dry_run
+            )
+        else:
+            lifecycle.unregister(options.model, options.version, force=options.force, dry_run=options.dry_run)
+    except (LoadError, LifecycleError, FrontEndError) as error:
+        return _fail(str(error), 1)
+    except ApiError as error:
+        return _fail(str(error), 3)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 1)
+    return 0
+
+
+def _register(lifecycle: Lifecycle, options: argparse.Namespace) -> None:
+    checked = check_archive(options.archive)
+    golden = f"{len(checked.golden)} golden inputs"
+    _say("archive", f"{checked.archive}: {len(checked.labels)} labels, {golden}, {checked.contents_sha256[:12]}")
+    lifecycle.register(checked, promote=options.promote, timeout=options.timeout, dry_run=options.dry_run)
+
+
+def _list(client: Client, model: str | None, as_json: bool) -> None:
+    rows = []
+    for name in [model] if model is not None else sorted(client.models()):
+        serving = client.describe(name)["modelVersion"]
+        for one in client.versions(name):
+            rows.append(
+                {
+                    "model": name,
+                    "version": one["modelVersion"],
+                    "serves": one["modelVersion"] == serving,
+                    "ready": ready_workers(one),
+                    "workers": len(one["workers"]),
+                    "waiting": one["jobQueueStatus"]["pendingRequests"],
+                    "batch_size": one["batchSize"],
+                    "archive": one["modelUrl"],
+                }
+            )
+    if as_json:
+        print(json.dumps(rows))
+        return
+    heads = ("", "MODEL", "VERSION", "READY", "WAITING", "BATCH", "ARCHIVE")
+    cells = [
+        (
+            "●" if row["serves"] else " ",
+            *(str(row["model"]), str(row["version"])),
+            f"{row['ready']}/{row['workers']}",
+            *(str(row["waiting"]), str(row["batch_size"]), str(row["archive"])),
+        )
+        for row in rows
+    ]
+    widths = [max(len(row[column]) for row in (heads, *cells)) for column in range(len(heads))]
+    for row in (heads, *cells):
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _say(step: str, what: str) -> None:
+    _progress("")
+    print(f"{step:<10} {what}", flush=True)
+
+
+def _progress(line: str) -> None:
+    """A line that is written over on a terminal, and left out elsewhere."""
+    if sys.stdout.isatty():
+        print(f"\r\033[K{line}", end="", flush=True)
+
+
+def _fail(message: str, code: int) -> int:
+    _progress("")
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    add_server_options(common)
+    common.add_argument(
+        "--logs", metavar="DIR", type=Path, default=ROOT / "logs", help="its logs, for a worker's own words"
+    )
+    changes = argparse.ArgumentParser(add_help=False)
+    changes.add_argument("--dry-run", action="store_true", help="check, and say what would be done")
+    waits = argparse.ArgumentParser(add_help=False)
+    waits.add_argument("--timeout", type=float, default=300.0, help="seconds for workers to load (default: 300)")
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    def add(verb: str, summary: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        return verbs.add_parser(verb, help=summary, description=summary, parents=[*parents, common])
+
+    verb = add("list", "models, versions, workers; ● marks the version that serves")
+    verb.add_argument("model", nargs="?")
+    verb.add_argument("--json", action="store_true", help="for machines")
+
+    verb = add("register", "check an archive of the model store, load it beside what serves, prove it", changes, waits)
+    verb.add_argument(
+        "archive", type=Path, help="the file, as this machine sees it; its name is what the server looks for"
+    )
+    verb.add_argument("--promote", action="store_true", help="and let it serve")
+
+    verb = add("promote", "let a version serve", changes)
+    verb.add_argument("model")
+    verb.add_argument("version")
+
+    verb = add("rollback", "let the other version serve again", changes)
+    verb.add_argument("model")
+    verb.add_argument("--to", metavar="VERSION", help="needed if there are several others")
+
+    verb = add("scale", "set a version's number of workers", changes, waits)
+    verb.add_argument("model")
+    verb.add_argument("version")
+    verb.add_argument("workers", type=_workers)
+
+    verb = add("unregister", "remove a version when its queue is empty", changes)
+    verb.add_argument("model")
+    verb.add_argument("version")
+    verb.add_argument("--force", action="store_true", help="also the last one, after which nothing answers")
+    return parser
+
+
+def _workers(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 1024:
+        raise argparse.ArgumentTypeError(f"{text}, expected a number from 1 to 1024")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""Whether a version answers its archive's golden inputs as it did when it was built: over HTTP, the whole way."""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from handler.golden import Golden
+from scripts.server.client import ApiError, Client
+
+
+def golden_difference(
+    client: Client,
+    model: str,
+    version: str,
+    labels: Sequence[str],
+    golden: Sequence[Golden],
+    tolerance: float,
+    timeout: float,
+) -> str | None:
+    """The first answer that is off by more than the tolerance, failed, or came after `timeout` seconds for all of
+    them; None if there is none."""
+    deadline = time.monotonic() + timeout
+    for each in golden:
+        left = deadline - time.monotonic()
+        try:
+            scores = client.scores(model, version, each.image, max(left, 0.001))
+        except ApiError as error:
+            return f"{each.name}: {error}" if left > 0 else f"{each.name}: no answer within {timeout:g} s"
+        if set(scores) != set(labels):
+            return f"{each.name}: scores of other labels than the archive has"
+        difference = np.abs(np.array([scores[label] for label in labels]) - each.scores)
+        worst = int(difference.argmax())
+        if difference[worst] > tolerance:
+            label = labels[worst]
+            return (
+                f"{each.name}: {label!r} scores {scores[label]:.4f}, expected {each.scores[worst]:.4f} "
+                f"within {tolerance:g}"
+            )
+    return None

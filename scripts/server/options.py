@@ -1,0 +1,28 @@
+"""Which server a script asks: flags, then the environment, then what config.properties and the TS_ variables say."""
+
+import argparse
+import os
+from pathlib import Path
+
+from scripts.server.client import KEY_FILE, Client
+from scripts.server.frontend import CONFIG, HOME, read_front_end
+
+INFERENCE, MANAGEMENT, KEYS = "TORCHSERVE_INFERENCE", "TORCHSERVE_MANAGEMENT", "TORCHSERVE_KEYS"
+
+
+def add_server_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the server", "without these, the one that config.properties speaks of")
+    add = group.add_argument
+    add("--inference", metavar="URL", default=os.environ.get(INFERENCE), help=f"or {INFERENCE}")
+    add("--management", metavar="URL", default=os.environ.get(MANAGEMENT), help=f"or {MANAGEMENT}")
+    keys = os.environ.get(KEYS, str(HOME / KEY_FILE))
+    add("--keys", metavar="FILE", type=Path, default=keys, help=f"its tokens, or {KEYS} (default: {HOME / KEY_FILE})")
+
+
+def make_client(options: argparse.Namespace) -> Client:
+    """Raises FrontEndError if config.properties is needed and can't be read."""
+    inference, management = options.inference, options.management
+    if inference is None or management is None:
+        front = read_front_end(CONFIG, os.environ)
+        inference, management = inference or front.inference.url, management or front.management.url
+    return Client(inference.rstrip("/"), management.rstrip("/"), options.keys)
