@@ -152,6 +152,12 @@ class TorchServe:
         assert self._log is not None
         return self._log.death(archive.name, archive.version)
 
+    @property
+    def process_id(self) -> int:
+        """Java's, while it runs; the workers are its children."""
+        assert self._process is not None
+        return self._process.pid
+
     def ended(self) -> int | None:
         """Java's exit code, or None while it runs."""
         assert self._process is not None

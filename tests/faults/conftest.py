@@ -1,0 +1,39 @@
+"""A server of its own, whose workers may die: one model with faults to order, one with a short queue."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from faulty import QUEUE, WIDE, build_faulty
+from samples import free_ports
+
+from scripts.archive.manifest import find_archives
+from scripts.build_archive import build_archive
+from scripts.build_demo import demo_recipe
+from scripts.server.torchserve import TorchServe
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory, demo_checkpoint: Path) -> Path:
+    store = tmp_path_factory.mktemp("faults")
+    demo = demo_recipe(demo_checkpoint)
+    wide = {"batchSize": WIDE, "maxBatchDelay": 1000, "responseTimeout": 5}
+    build_faulty(replace(demo, name="faulty", torchserve=wide), store / "faulty.mar")
+    narrow = {"batchSize": 4, "maxBatchDelay": 0, "jobQueueSize": QUEUE}
+    build_archive(replace(demo, name="narrow", torchserve=narrow), store / "narrow.mar")
+    return store
+
+
+@pytest.fixture(scope="session")
+def running(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServe]:
+    with TorchServe(find_archives(store), store, free_ports(), tmp_path_factory.mktemp("logs")) as server:
+        server.wait_ready()
+        yield server
+
+
+@pytest.fixture
+def server(running: TorchServe) -> TorchServe:
+    """With all workers READY and able to answer, whatever the test before did."""
+    running.wait_ready(120)
+    return running

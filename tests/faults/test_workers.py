@@ -1,0 +1,184 @@
+"""What a fault takes, and what it must not take."""
+
+import os
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import psutil
+import pytest
+import requests
+from faulty import QUEUE, WIDE, classify, wait_for_another_worker, worker
+from samples import CATS, CHELSEA, COFFEE, encode
+
+from scripts.server.torchserve import TorchServe
+
+RED, GREEN, BLUE, MAGENTA = (
+    encode(np.full((64, 64, 3), colour, dtype=np.uint8))
+    for colour in ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 0, 255))
+)
+
+
+def _at_once(server: TorchServe, photos: list[bytes]) -> list[requests.Response]:
+    with ThreadPoolExecutor(len(photos)) as pool:
+        return list(pool.map(lambda photo: classify(server, photo), photos))
+
+
+def _labels(response: requests.Response) -> list[str]:
+    return [label["name"] for label in response.json()["labels"]]
+
+
+class Load:
+    """Clients that ask without pause about the same photo while the block runs."""
+
+    def __init__(self, server: TorchServe, clients: int, model: str) -> None:
+        self.answers: list[requests.Response] = []
+        self._server, self._model = server, model
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(clients)]
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            self.answers.append(classify(self._server, CHELSEA, self._model))
+
+    def wait_for(self, answers: int) -> None:
+        """Until so many more have come."""
+        wanted = len(self.answers) + answers
+        deadline = time.monotonic() + 120
+        while len(self.answers) < wanted:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    def __enter__(self) -> "Load":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join(120)
+
+    def statuses(self) -> dict[int, int]:
+        codes = [answer.status_code for answer in self.answers]
+        return {code: codes.count(code) for code in set(codes)}
+
+
+def test_kill_9_of_a_worker_takes_the_batch_in_its_hands_and_no_more(server: TorchServe) -> None:
+    """Without maxBatchDelay: requests of a batch that is still filling are never answered, which tests/image bounds."""
+    clients, batch = QUEUE, 4
+    before = worker(server, "narrow")
+    with Load(server, clients, "narrow") as load:
+        load.wait_for(4 * clients)
+        os.kill(before, signal.SIGKILL)
+        wait_for_another_worker(server, before, "narrow")
+        load.wait_for(4 * clients)
+    statuses = load.statuses()
+    assert set(statuses) <= {200, 507}, statuses
+    assert statuses.get(507, 0) <= batch
+    assert all(_labels(answer) == CATS for answer in load.answers if answer.ok)
+
+
+def test_a_photo_that_kills_its_worker_takes_its_batch_and_no_other(server: TorchServe) -> None:
+    before = worker(server)
+    assert {answer.status_code for answer in _at_once(server, [GREEN, CHELSEA])} == {507}
+    answer = classify(server, CHELSEA)  # waits in the queue for the next worker
+    assert _labels(answer) == CATS
+    assert worker(server) != before
+
+
+def test_a_network_that_hangs_is_ended_after_response_timeout(server: TorchServe) -> None:
+    before = worker(server)
+    with ThreadPoolExecutor(5) as pool:
+        hanging = pool.submit(classify, server, RED)
+        time.sleep(2)  # more than maxBatchDelay: the others are in the next batch
+        others = [pool.submit(classify, server, CHELSEA) for _ in range(4)]
+        assert hanging.result().status_code == 500
+        assert [_labels(other.result()) for other in others] == [CATS] * 4
+    assert worker(server) != before
+
+
+def test_a_batch_that_memory_does_not_do_for_is_split(server: TorchServe) -> None:
+    before = worker(server)
+    answers = _at_once(server, [CHELSEA, BLUE, COFFEE])
+    assert [answer.status_code for answer in answers] == [200] * 3
+    assert _labels(answers[0]) == CATS
+    assert worker(server) == before
+
+
+def test_what_memory_does_not_do_for_alone_is_503_and_its_neighbours_are_answered(server: TorchServe) -> None:
+    before = worker(server)
+    answers = _at_once(server, [CHELSEA, MAGENTA, COFFEE])
+    assert [answer.status_code for answer in answers] == [200, 503, 200]
+    assert answers[1].json()["error"]["code"] == "out_of_memory"
+    assert answers[1].headers["Retry-After"] == "5"
+    assert worker(server) == before
+
+
+def test_a_batch_of_32_with_poison(server: TorchServe) -> None:
+    poison: dict[int, tuple[bytes, int, str]] = {
+        0: (b"no image", 415, "not_an_image"),
+        5: (CHELSEA[:9000], 422, "corrupt_image"),
+        17: (b"", 400, "no_payload"),
+        30: (encode(np.zeros((2, 100, 3), dtype=np.uint8)), 422, "extreme_aspect_ratio"),
+        31: (MAGENTA, 503, "out_of_memory"),
+    }
+    answers = _at_once(server, [poison[index][0] if index in poison else CHELSEA for index in range(WIDE)])
+    for index, answer in enumerate(answers):
+        if index in poison:
+            assert (answer.status_code, answer.json()["error"]["code"]) == poison[index][1:]
+        else:
+            assert _labels(answer) == CATS
+
+
+def _memory(server: TorchServe) -> int:
+    """Bytes of Java and its workers that are in memory."""
+    java = psutil.Process(server.process_id)
+    return sum(each.memory_info().rss for each in (java, *java.children(recursive=True)))
+
+
+def test_a_full_queue_refuses_and_serves_on(server: TorchServe) -> None:
+    def refused(load: Load) -> list[requests.Response]:
+        return [answer for answer in load.answers if answer.status_code != 200]
+
+    before = worker(server, "narrow")
+    memory = []
+    for _ in range(3):  # Java takes what it needs in the first
+        with Load(server, 4 * QUEUE, "narrow") as load:
+            load.wait_for(1500)
+        assert load.statuses().keys() == {200, 503}, load.statuses()
+        assert load.statuses()[503] > 500
+        assert all("no worker to serve" in answer.json()["message"] for answer in refused(load))
+        memory.append(_memory(server))
+    print(f"memory after each flood, in MB: {[size // 10**6 for size in memory]}")
+    assert memory[-1] - memory[0] < 200e6, memory
+    with Load(server, QUEUE // 2, "narrow") as after:
+        after.wait_for(50)
+    assert after.statuses().keys() == {200}
+    assert worker(server, "narrow") == before
+
+
+def test_half_sent_requests_hold_nobody_up(server: TorchServe) -> None:
+    head = b"POST /predictions/narrow HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + CHELSEA[:1000]
+    slow: list[socket.socket] = []
+    try:
+        for _ in range(200):
+            slow.append(socket.create_connection(("127.0.0.1", server.ports.inference), timeout=30))
+            slow[-1].sendall(head)
+        for _ in range(5):
+            assert _labels(classify(server, CHELSEA, "narrow")) == CATS
+    finally:
+        for each in slow:
+            each.close()
+    assert _labels(classify(server, CHELSEA, "narrow")) == CATS
+
+
+@pytest.mark.parametrize("length", [10, 10_000_000])
+def test_a_body_that_never_ends_as_said_is_nobody_elses_business(server: TorchServe, length: int) -> None:
+    with socket.create_connection(("127.0.0.1", server.ports.inference), timeout=30) as client:
+        client.sendall(f"POST /predictions/narrow HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode())
+        client.sendall(CHELSEA[:5])
+    assert _labels(classify(server, CHELSEA, "narrow")) == CATS
