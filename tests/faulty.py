@@ -1,13 +1,11 @@
 """A model with faults to order, and what the tests ask of its server."""
 
-import time
 import zipfile
 from pathlib import Path
 
 import requests
-from samples import ROOT
+from samples import ROOT, wait_for
 
-from scripts.archive.manifest import Archive
 from scripts.archive.recipe import Recipe
 from scripts.build_archive import build_archive
 from scripts.server.torchserve import TorchServe
@@ -35,10 +33,7 @@ def worker(server: TorchServe, model: str = "faulty") -> int:
 def wait_for_another_worker(server: TorchServe, before: int, model: str = "faulty") -> None:
     """Until a worker is READY that is not the one with this process. TorchServe calls a dead one READY for a moment."""
     [archive] = [each for each in server.archives if each.name == model]
-    deadline = time.monotonic() + 120
-    while not (server.ready(Archive(archive.path, model, archive.version)) and worker(server, model) != before):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    wait_for(lambda: server.ready(archive) and worker(server, model) != before)
 
 
 def classify(server: TorchServe, photo: bytes, model: str = "faulty") -> requests.Response:

@@ -3,6 +3,7 @@
 import contextlib
 import random
 import socket
+import time
 from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
@@ -58,6 +59,14 @@ def free_ports() -> Ports:
             probe.bind(("127.0.0.1", port))
             free.append(port)
     return Ports(*free[:5])
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+    """Returns when it holds, and fails if it doesn't in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s"
+        time.sleep(0.1)
 
 
 def random_weights(architecture: str = TINY, classes: int = len(TINY_LABELS), **kwargs: Any) -> dict[str, torch.Tensor]:

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import requests
 from faulty import QUEUE, WIDE, classify, wait_for_another_worker, worker
-from samples import CATS, CHELSEA, COFFEE, encode
+from samples import CATS, CHELSEA, COFFEE, encode, wait_for
 
 from scripts.server.torchserve import TorchServe
 
@@ -47,10 +47,7 @@ class Load:
     def wait_for(self, answers: int) -> None:
         """Until so many more have come."""
         wanted = len(self.answers) + answers
-        deadline = time.monotonic() + 120
-        while len(self.answers) < wanted:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_for(lambda: len(self.answers) >= wanted)
 
     def __enter__(self) -> "Load":
         for thread in self._threads:

@@ -1,12 +1,11 @@
 """Requests that share a batch, on the real server."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import requests
-from samples import CATS, CHELSEA, COFFEE, Send
+from samples import CATS, CHELSEA, COFFEE, Send, wait_for
 
 from logs import requests_of
 from scripts.server.torchserve import TorchServe
@@ -33,11 +32,11 @@ class Batches:
 
     def sizes(self, wanted: int) -> list[int]:
         """Waits until the log has as many requests: it is written after the answers."""
-        deadline = time.monotonic() + 30
-        while len(found := requests_of(self._server, "patient")[self._before :]) < wanted:
-            assert time.monotonic() < deadline, found
-            time.sleep(0.1)
-        return [each["batch"] for each in found]
+        wait_for(lambda: len(self._found()) >= wanted)
+        return [each["batch"] for each in self._found()]
+
+    def _found(self) -> list[dict[str, Any]]:
+        return requests_of(self._server, "patient")[self._before :]
 
 
 def test_eight_requests_of_which_three_are_poisoned(server: TorchServe, send: Send) -> None:

@@ -1,9 +1,8 @@
 """One event is one line of JSON, whatever a client sends."""
 
 import http.client
-import time
 
-from samples import CHELSEA, Send
+from samples import CHELSEA, Send, wait_for
 
 from logs import events, requests_of, said
 from scripts.server.torchserve import TorchServe
@@ -17,10 +16,8 @@ def test_each_line_is_json_and_one_request_is_one_line(server: TorchServe, send:
     send(files={CLIENT: CLIENT.encode()}, headers={"X-Top-K": CLIENT, "Authorization": f"Bearer {CLIENT}"})
     send(json={CLIENT: [CLIENT]})
     send(data=CLIENT.encode(), headers={"Content-Type": CLIENT})
-    deadline = time.monotonic() + 30
-    while len(lines := requests_of(server, "cat-breeds")[before:]) < 4:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_for(lambda: len(requests_of(server, "cat-breeds")) >= before + 4)
+    lines = requests_of(server, "cat-breeds")[before:]
     assert [(line["status"], line["code"]) for line in lines] == [
         (200, "ok"),
         (400, "bad_option"),
@@ -38,12 +35,12 @@ def test_what_the_front_end_refuses_is_one_line_in_the_access_log(server: TorchS
     connection.request("POST", path, b"x")
     assert connection.getresponse().status == 404
     connection.close()
-    log = server.logs / "access_log.log"
-    deadline = time.monotonic() + 30
-    while not (found := [event["message"] for event in events(log) if "zebra" in event["message"]]):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    assert len(found) == 1
-    assert path in found[0]
-    assert " 404 " in found[0]
+
+    def found() -> list[str]:
+        return [line["message"] for line in events(server.logs / "access_log.log") if "zebra" in line["message"]]
+
+    wait_for(lambda: bool(found()))
+    [line] = found()
+    assert path in line
+    assert " 404 " in line
     assert "zebra" not in str(said(server))

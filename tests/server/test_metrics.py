@@ -8,7 +8,7 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
-from samples import CATS, CHELSEA, COFFEE, Send
+from samples import CATS, CHELSEA, COFFEE, Send, wait_for
 
 from handler.metrics import METRICS
 from scripts.server.torchserve import TorchServe
@@ -29,13 +29,8 @@ def _value(samples: list[Sample], name: str, **labels: str) -> float:
 def scraped(server: TorchServe) -> Callable[[int], list[Sample]]:
     def scraped(wanted: int) -> list[Sample]:
         """All samples, when `patient` has counted so many requests: the counting follows the answers."""
-        deadline = time.monotonic() + 30
-        while True:
-            samples = scrape(server)
-            if (found := _value(samples, "classifier_requests_total", **PATIENT)) >= wanted:
-                return samples
-            assert time.monotonic() < deadline, found
-            time.sleep(0.1)
+        wait_for(lambda: _value(scrape(server), "classifier_requests_total", **PATIENT) >= wanted)
+        return scrape(server)
 
     return scraped
 
