@@ -25,6 +25,7 @@ from scripts.server.client import KEY_FILE, ApiError, Client
 from scripts.server.doors import Doors
 from scripts.server.frontend import CONFIG, HOME, FrontEnd, FrontEndError, read_front_end
 from scripts.server.java import JavaNotFoundError
+from scripts.server.readiness import models_unreadiness
 from scripts.server.torchserve import Ports, ServerError, TorchServe
 
 logger = logging.getLogger("entrypoint")
@@ -32,9 +33,11 @@ logger = logging.getLogger("entrypoint")
 APP = Path(__file__).resolve().parents[1]
 MODEL_STORE, LOGS, DOORS = APP / "models", APP / "logs", APP / "haproxy.cfg"
 GRACE = "STOP_GRACE"  # seconds from SIGTERM to the end, at the most
+REQUEST_TIMEOUT = "REQUEST_TIMEOUT"  # seconds that a request may take, its time in the queue included
 JAVA_GRACE = 5.0  # of these, what Java may take; here it took 2.4
 STOPPING = (signal.SIGINT, signal.SIGTERM)
-POLL = 1.0  # seconds; TorchServe logs each look at its state
+POLL = 1.0  # seconds
+CALM = 5.0  # seconds between looks at models that can answer; TorchServe logs each
 
 
 class StopRequest(BaseException):
@@ -47,7 +50,8 @@ def main() -> int:
         signal.signal(number, _request_stop)
     grace = 30.0
     try:
-        grace = _grace(os.environ.get(GRACE, "30"))
+        grace = float(_seconds(GRACE, default=30, least=int(JAVA_GRACE)))
+        request_timeout = _seconds(REQUEST_TIMEOUT, default=120, least=1)
         front = read_front_end(CONFIG, os.environ)
         archives = find_archives(MODEL_STORE)
         shutil.rmtree(HOME, ignore_errors=True)  # a container that is started again still has its last run's
@@ -56,7 +60,7 @@ def main() -> int:
         return 0
     except (LoadError, FrontEndError, OSError) as error:
         return _fail(str(error))
-    doors = Doors(DOORS, front, HOME)
+    doors = Doors(DOORS, front, HOME, request_timeout)
     client = Client(front.inference.url, front.management.url, HOME / KEY_FILE)
     server = TorchServe(archives, MODEL_STORE, _ports(front), LOGS, listen=doors.behind(), home=HOME, client=client)
     try:
@@ -79,6 +83,7 @@ def _watch(server: TorchServe, doors: Doors) -> int:
     """Returns when one of the two has died, and says meanwhile which models are ready, and why others aren't."""
     started = time.monotonic()
     loading = dict.fromkeys(server.archives, "")
+    ready, looked = False, 0.0
     while True:
         if (code := server.ended()) is not None:
             return _fail(f"TorchServe ended by itself with code {code}", code)
@@ -89,11 +94,26 @@ def _watch(server: TorchServe, doors: Doors) -> int:
                 logger.info(f"{archive}: READY after {time.monotonic() - started:.0f} s")
                 del loading[archive]
             elif (cause := server.worker_failure(archive) or "") != said:
-                logger.info(f"{archive}: does not load: {cause}")
+                logger.error(f"{archive}: does not load: {cause}")
                 loading[archive] = cause
             elif _refused(server, archive):
                 raise ServerError(f"{archive.path}: TorchServe refused it; its log above says why")
+        if loading or not ready or time.monotonic() - looked > CALM:
+            looked = time.monotonic()
+            ready = _tell(doors, ready, models_unreadiness(server.client))
         time.sleep(POLL)
+
+
+def _tell(doors: Doors, before: bool, unready: str | None) -> bool:
+    """Says to balancers and to the log that it has become ready, or no longer is."""
+    ready = unready is None
+    if ready != before:
+        doors.say_ready(ready)
+        if ready:
+            logger.info("ready: every model can answer")
+        else:
+            logger.error("not ready any more: %s", unready)
+    return ready
 
 
 def _refused(server: TorchServe, archive: Archive) -> bool:
@@ -121,10 +141,11 @@ def _request_stop(number: int, frame: FrameType | None) -> None:
     raise StopRequest
 
 
-def _grace(text: str) -> float:
-    if not text.isdigit() or int(text) < JAVA_GRACE:
-        raise FrontEndError(f"{GRACE}: {text}, expected whole seconds, {JAVA_GRACE:.0f} or more")
-    return float(text)
+def _seconds(variable: str, default: int, least: int) -> int:
+    text = os.environ.get(variable, str(default))
+    if not text.isdigit() or int(text) < least:
+        raise FrontEndError(f"{variable}: {text}, expected whole seconds, {least} or more")
+    return int(text)
 
 
 def _ports(front: FrontEnd) -> Ports:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -12,9 +13,12 @@ from scripts.server.frontend import FrontEnd
 class Doors:
     """Listens on a front end's inference and management addresses for a TorchServe that listens on unix sockets."""
 
-    def __init__(self, config: Path, front: FrontEnd, home: Path) -> None:
+    def __init__(self, config: Path, front: FrontEnd, home: Path, request_timeout: int) -> None:
+        """request_timeout: seconds after which a request that has no answer gets 504."""
         self._config = config
         self._front = front
+        self._request_timeout = request_timeout
+        self._control = home / "control.sock"
         self._sockets = {"inference": home / "inference.sock", "management": home / "management.sock"}
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -39,6 +43,8 @@ class Doors:
             "DOORS_INFERENCE_SOCKET": str(self._sockets["inference"]),
             "DOORS_MANAGEMENT_SOCKET": str(self._sockets["management"]),
             "DOORS_MAX_REQUEST_SIZE": str(self._front.max_request_size),
+            "DOORS_REQUEST_TIMEOUT": str(self._request_timeout),
+            "DOORS_CONTROL": str(self._control),
         }
         self._process = subprocess.Popen(
             ["haproxy", "-db", "-f", self._config],
@@ -46,6 +52,14 @@ class Doors:
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
+
+    def say_ready(self, ready: bool) -> None:
+        """What GET /ready answers from now on: 200, or 503 as from the start. Raises OSError if haproxy is gone."""
+        with socket.socket(socket.AF_UNIX) as control:
+            control.settimeout(5)
+            control.connect(str(self._control))
+            control.sendall(f"{'enable' if ready else 'disable'} server gate/ready\n".encode())
+            control.recv(1024)
 
     def ended(self) -> int | None:
         """haproxy's exit code, or None while it runs."""

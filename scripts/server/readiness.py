@@ -8,14 +8,22 @@ from scripts.server.client import ApiError, Client
 
 
 def unreadiness(client: Client, expected: Sequence[str] = ()) -> str | None:
-    """Why the server can't answer now, or None if it can: it says Healthy, there is a model, the expected ones are
-    there, and the default version of each model has a READY worker.
+    """Why the server can't answer now, or None if it can: it says Healthy, and its models can answer."""
+    try:
+        if (said := client.ping()) != "Healthy":
+            return f"/ping says {said}"
+    except ApiError as error:
+        return str(error)
+    return models_unreadiness(client, expected)
+
+
+def models_unreadiness(client: Client, expected: Sequence[str] = ()) -> str | None:
+    """Why the models can't answer, or None if they can: there is one, the expected ones are there, and the default
+    version of each has a READY worker.
 
     Versions beside the default don't count: one that is being tried out must not take a serving machine out of traffic.
     """
     try:
-        if (said := client.ping()) != "Healthy":
-            return f"/ping says {said}"
         models = client.models()
         if missing := [model for model in expected if model not in models]:
             return f"{', '.join(missing)}: not registered"

@@ -1,0 +1,23 @@
+import threading
+from collections.abc import Iterator
+from http.server import ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from samples import free_ports
+from stub import TorchServeStub
+
+
+@pytest.fixture
+def stub() -> Iterator[type[TorchServeStub]]:
+    class Stub(TorchServeStub):
+        answers: dict[str, Any] = {"/ping": {"status": "Healthy"}, "/models?limit=1000": {"models": []}}
+        renewed: list[str] = []
+
+    with ThreadingHTTPServer(("127.0.0.1", free_ports().inference), Stub) as server:
+        Stub.url = f"http://127.0.0.1:{server.server_address[1]}"
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield Stub
+        server.shutdown()
+        thread.join()

@@ -1,0 +1,76 @@
+"""The three questions, to a server that answers what the tests say; tests/server/test_health.py asks the real one."""
+
+import json
+from typing import Any
+
+import pytest
+from samples import free_ports
+from stub import TorchServeStub, register
+
+from scripts.health import main
+
+
+def _ask(stub: Any, *arguments: str) -> int:
+    return main([*arguments, "--inference", stub.url, "--management", stub.url, "--keys", "none.json"])
+
+
+def test_live_is_any_answer_of_java(stub: type[TorchServeStub], capsys: pytest.CaptureFixture[str]) -> None:
+    assert _ask(stub, "live") == 0
+    assert capsys.readouterr().out == "healthy\n"
+    stub.answers["/ping"] = {"status": "Unhealthy"}
+    assert _ask(stub, "live") == 0
+
+
+def test_ready_is_the_default_question(stub: type[TorchServeStub], capsys: pytest.CaptureFixture[str]) -> None:
+    assert _ask(stub) == 1
+    assert capsys.readouterr().out == "unhealthy: no model is registered\n"
+    register(stub, "cats", "READY")
+    assert _ask(stub) == 0
+
+
+def test_expected_models_must_be_there_and_others_need_not(
+    stub: type[TorchServeStub], capsys: pytest.CaptureFixture[str]
+) -> None:
+    register(stub, "cats", "READY")
+    register(stub, "dogs", "UNLOADING")
+    assert _ask(stub, "ready", "--expect", "cats") == 0
+    assert _ask(stub, "ready", "--expect", "cats", "--expect", "birds") == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "unhealthy: birds: not registered"
+    assert _ask(stub, "ready") == 1
+
+
+def test_json_is_one_line(stub: type[TorchServeStub], capsys: pytest.CaptureFixture[str]) -> None:
+    assert _ask(stub, "ready", "--json") == 1
+    [line] = capsys.readouterr().out.splitlines()
+    said = json.loads(line)
+    assert said.pop("seconds") >= 0
+    assert said == {"question": "ready", "ok": False, "reason": "no model is registered"}
+
+
+@pytest.mark.parametrize("question", ["live", "ready", "deep"])
+def test_nobody_answers(question: str, capsys: pytest.CaptureFixture[str]) -> None:
+    nobody = f"http://127.0.0.1:{free_ports().inference}"
+    assert main([question, "--inference", nobody, "--management", nobody]) == 1
+    assert capsys.readouterr().out == "unhealthy: /ping: no answer (ConnectionError)\n"
+
+
+def test_wrong_usage() -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["alive"])
+    assert ended.value.code == 2
+
+
+def test_addresses_come_from_flags_then_environment_then_config(
+    stub: type[TorchServeStub], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nobody = f"http://127.0.0.1:{free_ports().inference}"
+    monkeypatch.setenv("TS_INFERENCE_ADDRESS", nobody)
+    assert main(["live"]) == 1
+    monkeypatch.setenv("TORCHSERVE_INFERENCE", stub.url)
+    monkeypatch.setenv("TORCHSERVE_MANAGEMENT", stub.url)
+    assert main(["live"]) == 0
+    assert main(["live", "--inference", nobody]) == 1
+    monkeypatch.delenv("TORCHSERVE_INFERENCE")
+    monkeypatch.setenv("TS_INFERENCE_ADDRESS", "here")
+    assert main(["live"]) == 1
+    assert "inference_address: here, expected http://HOST:PORT" in capsys.readouterr().out
