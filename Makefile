@@ -17,7 +17,7 @@ SLIM := python:3.12-slim-bookworm
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: help serve demo install test test-image lint format lock lock-image image image-slim audit clean
+.PHONY: help serve check demo install test test-image lint format lock lock-image image image-slim audit clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -26,6 +26,9 @@ help:  ## this list
 serve: $(INSTALLED) $(ARCHIVE)  ## serve ARCHIVE in the foreground (PORT, MANAGEMENT_PORT, METRICS_PORT, GRPC_PORT)
 	@exec $(BIN)/python scripts/serve.py --archive $(ARCHIVE) --photo $(PHOTO) --port $(PORT) \
 		--management-port $(MANAGEMENT_PORT) --metrics-port $(METRICS_PORT) --grpc-port $(GRPC_PORT)
+
+check: $(INSTALLED) $(ARCHIVE)  ## settings that clash, across config.properties, the environment and the archives
+	@$(BIN)/python scripts/check.py --model-store $(dir $(ARCHIVE))
 
 demo: $(DEMO)  ## build the demo archive
 

@@ -21,9 +21,10 @@ if not __package__:
 from handler.errors import LoadError
 from handler.log import log_as_json
 from scripts.archive.manifest import Archive, find_archives
+from scripts.server.clashes import read_clashes
 from scripts.server.client import KEY_FILE, ApiError, Client
 from scripts.server.doors import Doors
-from scripts.server.frontend import CONFIG, HOME, FrontEnd, FrontEndError, read_front_end
+from scripts.server.frontend import CONFIG, HOME, JAVA_GRACE, MODEL_STORE, FrontEnd, FrontEndError, read_front_end
 from scripts.server.java import JavaNotFoundError
 from scripts.server.readiness import models_unreadiness
 from scripts.server.torchserve import Ports, ServerError, TorchServe
@@ -31,10 +32,7 @@ from scripts.server.torchserve import Ports, ServerError, TorchServe
 logger = logging.getLogger("entrypoint")
 
 APP = Path(__file__).resolve().parents[1]
-MODEL_STORE, LOGS, DOORS = APP / "models", APP / "logs", APP / "haproxy.cfg"
-GRACE = "STOP_GRACE"  # seconds from SIGTERM to the end, at the most
-REQUEST_TIMEOUT = "REQUEST_TIMEOUT"  # seconds that a request may take, its time in the queue included
-JAVA_GRACE = 5.0  # of these, what Java may take; here it took 2.4
+LOGS, DOORS = APP / "logs", APP / "haproxy.cfg"
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 POLL = 1.0  # seconds
 CALM = 5.0  # seconds between looks at models that can answer; TorchServe logs each
@@ -48,25 +46,25 @@ def main() -> int:
     log_as_json(logger.name)
     for number in STOPPING:
         signal.signal(number, _request_stop)
-    grace = 30.0
     try:
-        grace = float(_seconds(GRACE, default=30, least=int(JAVA_GRACE)))
-        request_timeout = _seconds(REQUEST_TIMEOUT, default=120, least=1)
         front = read_front_end(CONFIG, os.environ)
         archives = find_archives(MODEL_STORE)
+        clashes = read_clashes(front, archives)
         shutil.rmtree(HOME, ignore_errors=True)  # a container that is started again still has its last run's
         HOME.mkdir(mode=0o700)
     except StopRequest:
         return 0
     except (LoadError, FrontEndError, OSError) as error:
         return _fail(str(error))
-    doors = Doors(DOORS, front, HOME, request_timeout)
+    doors = Doors(DOORS, front, HOME)
     client = Client(front.inference.url, front.management.url, HOME / KEY_FILE)
     server = TorchServe(archives, MODEL_STORE, _ports(front), LOGS, listen=doors.behind(), home=HOME, client=client)
     try:
         server.start()
         doors.open()
         logger.info(f"inference on {front.inference}, management on {front.management}, metrics on {front.metrics}")
+        for clash in clashes:
+            logger.warning(f"clash: {clash}")
         logger.info(f"loading {', '.join(map(str, archives))}" if archives else _nothing(front))
         return _watch(server, doors)
     except StopRequest:
@@ -76,7 +74,7 @@ def main() -> int:
     finally:
         for number in STOPPING:
             signal.signal(number, signal.SIG_IGN)
-        _stop(server, doors, grace)
+        _stop(server, doors, front.stop_grace)
 
 
 def _watch(server: TorchServe, doors: Doors) -> int:
@@ -125,11 +123,11 @@ def _refused(server: TorchServe, archive: Archive) -> bool:
     return False
 
 
-def _stop(server: TorchServe, doors: Doors, grace: float) -> None:
+def _stop(server: TorchServe, doors: Doors, grace: int) -> None:
     started = time.monotonic()
     logger.info("stopping: no new requests, those that are in get their answers")
-    if not doors.close(max(grace - JAVA_GRACE, 0.0)):
-        logger.info(f"some had no answer within {GRACE}={grace:g} s")
+    if not doors.close(grace - JAVA_GRACE):
+        logger.info(f"some had no answer within STOP_GRACE={grace} s")
     server.stop(JAVA_GRACE)
     logger.info(f"stopped after {time.monotonic() - started:.1f} s")
 
@@ -139,13 +137,6 @@ def _request_stop(number: int, frame: FrameType | None) -> None:
     for each in STOPPING:
         signal.signal(each, signal.SIG_IGN)
     raise StopRequest
-
-
-def _seconds(variable: str, default: int, least: int) -> int:
-    text = os.environ.get(variable, str(default))
-    if not text.isdigit() or int(text) < least:
-        raise FrontEndError(f"{variable}: {text}, expected whole seconds, {least} or more")
-    return int(text)
 
 
 def _ports(front: FrontEnd) -> Ports:

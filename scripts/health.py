@@ -21,13 +21,9 @@ if not __package__:
 from handler.errors import LoadError
 from scripts.archive.manifest import find_archives
 from scripts.server.client import ApiError, Client
-from scripts.server.frontend import FrontEndError
+from scripts.server.frontend import MODEL_STORE, FrontEndError
 from scripts.server.options import add_server_options, make_client
 from scripts.server.readiness import unreadiness
-
-ROOT = Path(__file__).resolve().parents[1]
-# The container's, else the repository's.
-MODEL_STORE = next((path for path in (ROOT / "models", ROOT / "model_store") if path.exists()), ROOT / "model_store")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -15,6 +15,8 @@ if not __package__:
 from handler.errors import LoadError
 from scripts.archive.manifest import read_archive
 from scripts.predict import URL as PREDICT_URL
+from scripts.server.clashes import read_clashes
+from scripts.server.frontend import CONFIG, FrontEndError, read_front_end
 from scripts.server.java import JavaNotFoundError
 from scripts.server.torchserve import Ports, ServerError, TorchServe
 
@@ -36,6 +38,8 @@ def main() -> int:
             arguments.grpc_port,
             arguments.grpc_port + 1,
         )
+        for clash in read_clashes(read_front_end(CONFIG, os.environ), [archive]):
+            print(f"clash: {clash}", file=sys.stderr, flush=True)
         server = TorchServe([archive], archive.path.parent, ports, arguments.logs)
         started = time.monotonic()
         print(f"starting TorchServe, log in {server.console}", flush=True)
@@ -45,7 +49,7 @@ def main() -> int:
         code = server.wait()
         print(f"error: TorchServe ended by itself with code {code}; see {server.console}", file=sys.stderr)
         return 1
-    except (LoadError, ServerError, JavaNotFoundError) as error:
+    except (LoadError, FrontEndError, ServerError, JavaNotFoundError) as error:
         _progress("")
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -13,11 +13,9 @@ from scripts.server.frontend import FrontEnd
 class Doors:
     """Listens on a front end's inference and management addresses for a TorchServe that listens on unix sockets."""
 
-    def __init__(self, config: Path, front: FrontEnd, home: Path, request_timeout: int) -> None:
-        """request_timeout: seconds after which a request that has no answer gets 504."""
+    def __init__(self, config: Path, front: FrontEnd, home: Path) -> None:
         self._config = config
         self._front = front
-        self._request_timeout = request_timeout
         self._control = home / "control.sock"
         self._sockets = {"inference": home / "inference.sock", "management": home / "management.sock"}
         self._process: subprocess.Popen[bytes] | None = None
@@ -43,7 +41,7 @@ class Doors:
             "DOORS_INFERENCE_SOCKET": str(self._sockets["inference"]),
             "DOORS_MANAGEMENT_SOCKET": str(self._sockets["management"]),
             "DOORS_MAX_REQUEST_SIZE": str(self._front.max_request_size),
-            "DOORS_REQUEST_TIMEOUT": str(self._request_timeout),
+            "DOORS_REQUEST_TIMEOUT": str(self._front.request_timeout),
             "DOORS_CONTROL": str(self._control),
         }
         self._process = subprocess.Popen(

@@ -9,9 +9,12 @@ from typing import Self
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "config.properties"
+# The container's, else the repository's.
+MODEL_STORE = next((path for path in (ROOT / "models", ROOT / "model_store") if path.exists()), ROOT / "model_store")
 LOGGING, METRICS = ROOT / "frontend" / "log4j2.xml", ROOT / "frontend" / "metrics.yaml"
 # The container's own: sockets, keys and unpacked archives go here.
 HOME = Path("/tmp/torchserve")  # noqa: S108
+JAVA_GRACE = 5  # seconds of the stop that Java may take; here it took 2.4
 
 
 class FrontEndError(Exception):
@@ -55,6 +58,10 @@ class FrontEnd:
     grpc_management: Address
     tokens: bool
     max_request_size: int  # bytes
+    max_response_size: int  # bytes
+    job_queue_size: int  # requests that wait for a model whose archive says no other number
+    request_timeout: int  # seconds that a request may take in all, its time in the queue included
+    stop_grace: int  # seconds from SIGTERM to the end, at the most
 
     def __post_init__(self) -> None:
         if not self.management.loopback and not self.tokens:
@@ -89,9 +96,18 @@ def read_front_end(config: Path, environment: Mapping[str, str]) -> FrontEnd:
         host = settings.get(f"grpc_{kind}_address", "127.0.0.1")
         return Address.parse(f"grpc_{kind}_port", f"http://{host}:{settings.get(f'grpc_{kind}_port', port)}")
 
-    size = settings.get("max_request_size", "6553500")
-    if not size.isdigit():
-        raise FrontEndError(f"max_request_size: {size}, expected a number of bytes")
+    def number(key: str, default: int, what: str) -> int:
+        text = settings.get(key, str(default))
+        if not text.isdigit():
+            raise FrontEndError(f"{key}: {text}, expected a number of {what}")
+        return int(text)
+
+    def seconds(variable: str, default: int, least: int) -> int:
+        text = environment.get(variable, str(default))
+        if not text.isdigit() or int(text) < least:
+            raise FrontEndError(f"{variable}: {text}, expected whole seconds, {least} or more")
+        return int(text)
+
     return FrontEnd(
         Address.parse("inference_address", settings.get("inference_address", "http://127.0.0.1:8080")),
         Address.parse("management_address", settings.get("management_address", "http://127.0.0.1:8081")),
@@ -99,7 +115,11 @@ def read_front_end(config: Path, environment: Mapping[str, str]) -> FrontEnd:
         grpc("inference", "7070"),
         grpc("management", "7071"),
         tokens=settings.get("disable_token_authorization", "false").lower() != "true",
-        max_request_size=int(size),
+        max_request_size=number("max_request_size", 6_553_500, "bytes"),
+        max_response_size=number("max_response_size", 6_553_500, "bytes"),
+        job_queue_size=number("job_queue_size", 100, "requests"),
+        request_timeout=seconds("REQUEST_TIMEOUT", 120, least=1),
+        stop_grace=seconds("STOP_GRACE", 30, least=JAVA_GRACE),
     )
 
 

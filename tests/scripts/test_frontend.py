@@ -57,6 +57,9 @@ def test_grpc_management_stays_on_loopback_even_with_tokens() -> None:
         ("TS_METRICS_ADDRESS", "http://127.0.0.1:8080", "inference_address and metrics_address have one port, 8080"),
         ("TS_GRPC_INFERENCE_PORT", "x", "grpc_inference_port: http://127.0.0.1:x, expected"),
         ("TS_MAX_REQUEST_SIZE", "16M", "max_request_size: 16M, expected a number of bytes"),
+        ("TS_JOB_QUEUE_SIZE", "many", "job_queue_size: many, expected a number of requests"),
+        ("REQUEST_TIMEOUT", "0", "REQUEST_TIMEOUT: 0, expected whole seconds, 1 or more"),
+        ("STOP_GRACE", "4", "STOP_GRACE: 4, expected whole seconds, 5 or more"),
     ],
 )
 def test_what_can_not_be(name: str, value: str, message: str) -> None:

@@ -1,0 +1,46 @@
+#!/usr/bin/env python3
+"""Whether config.properties, the environment and the archives of a model store fit each other: a line for each clash.
+
+Exit codes: 0 nothing clashes, 1 something does or can't be read, 2 wrong usage.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from handler.errors import LoadError
+from scripts.archive.manifest import find_archives
+from scripts.server.clashes import read_clashes
+from scripts.server.frontend import CONFIG, MODEL_STORE, FrontEndError, read_front_end
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        front = read_front_end(options.config, os.environ)
+        archives = find_archives(options.model_store)
+        clashes = read_clashes(front, archives)
+    except (FrontEndError, LoadError) as error:
+        clashes = [str(error)]
+    for clash in clashes:
+        print(f"clash: {clash}")
+    if not clashes:
+        print(f"no clash: {', '.join(map(str, archives)) or 'no archive'}")
+    return 1 if clashes else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--config", metavar="FILE", type=Path, default=CONFIG, help="default: %(default)s")
+    add("--model-store", metavar="DIR", type=Path, default=MODEL_STORE, help="default: %(default)s")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

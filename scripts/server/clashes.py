@@ -1,0 +1,85 @@
+"""Settings that can't meet each other, across the front end, an archive and the environment: each in one line."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from handler.labels import read_labels
+from handler.settings import CONFIG_FILE, ServerSettings, Settings, read_settings
+from scripts.archive.check import unpacked
+from scripts.archive.manifest import Archive
+from scripts.server.frontend import FrontEnd
+
+# Bytes that a pixel of a photo takes at the least: what Pillow's default JPEG quality made of scikit-image's photos
+# was 0.15 (chelsea, astronaut) to 0.19 (motorcycle).
+PHOTO = 0.15
+BASE64 = 4 / 3
+# Bytes of one label in an answer, beside its name: in `scores`, in `labels` and in `top_k`.
+SCORE, LABEL = 30, 100
+
+
+@dataclass(frozen=True)
+class Model:
+    """What of an archive can clash."""
+
+    archive: Archive
+    labels: tuple[str, ...]
+    settings: Settings
+    server: ServerSettings
+
+
+def read_model(archive: Archive) -> Model:
+    """Raises LoadError."""
+    with unpacked(archive.path, lambda name: "/" not in name and name.endswith((".json", CONFIG_FILE))) as directory:
+        settings, server = read_settings(directory)
+        return Model(archive, read_labels(directory), settings, server)
+
+
+def find_clashes(front: FrontEnd, models: Sequence[Model]) -> list[str]:
+    """A line each; none if all is well. What clashes in the front end alone is a FrontEndError."""
+    return [f"{model.archive}: {clash}" for model in models for clash in _clashes(front, model)]
+
+
+def read_clashes(front: FrontEnd, archives: Sequence[Archive]) -> list[str]:
+    """The same of archives. Raises LoadError."""
+    return find_clashes(front, [read_model(archive) for archive in archives])
+
+
+def _clashes(front: FrontEnd, model: Model) -> Iterator[str]:
+    server, limits = model.server, model.settings.limits
+    queue = server.jobQueueSize or front.job_queue_size
+    if queue < server.batchSize:
+        yield f"batchSize {server.batchSize} is over the queue of {queue}: a batch can't fill, each waits maxBatchDelay"
+    if server.maxBatchDelay >= front.request_timeout * 1000:
+        yield f"maxBatchDelay {server.maxBatchDelay} ms is over REQUEST_TIMEOUT {front.request_timeout} s: all get 504"
+    if server.clientTimeoutInMills and server.maxBatchDelay >= server.clientTimeoutInMills:
+        yield (
+            f"maxBatchDelay {server.maxBatchDelay} ms is over clientTimeoutInMills {server.clientTimeoutInMills}: "
+            "requests are dropped while their batch fills"
+        )
+    if server.responseTimeout >= front.request_timeout:
+        yield (
+            f"responseTimeout {server.responseTimeout} s is over REQUEST_TIMEOUT {front.request_timeout} s: clients "
+            "get 504 while the worker may still answer"
+        )
+    base64 = int(limits.max_image_bytes * BASE64)
+    if base64 > front.max_request_size:
+        yield (
+            f"max_image_bytes {limits.max_image_bytes} is {base64} as base64, over max_request_size "
+            f"{front.max_request_size}: such an image gets 413 before the handler can say why"
+        )
+    photo = int(limits.max_pixels * PHOTO)
+    if photo > limits.max_image_bytes:
+        yield (
+            f"max_pixels {limits.max_pixels} takes {photo} bytes or more as JPEG, over max_image_bytes "
+            f"{limits.max_image_bytes}: such a photo can't be sent"
+        )
+    # A worker sends the answers of a batch in one message.
+    image = sum(SCORE + 2 * LABEL + 3 * len(json.dumps(name)) for name in model.labels)
+    answers = server.batchSize * limits.max_images * image
+    if answers > front.max_response_size:
+        yield (
+            f"batchSize {server.batchSize}, each with max_images {limits.max_images} and all scores of "
+            f"{len(model.labels)} labels, can be {answers} bytes, over max_response_size {front.max_response_size}: "
+            "such an answer ends the worker"
+        )

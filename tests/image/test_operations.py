@@ -1,0 +1,144 @@
+"""What the one on call leans on: logs, metrics, /ready, versions, and what happens when things go wrong."""
+
+import json
+import shutil
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import requests
+from containers import HARDENED, Container, environment, mounted
+from prometheus_client.parser import text_string_to_metric_families
+from samples import CATS, CHELSEA, wait_for
+
+from scripts.build_archive import build_archive
+from scripts.build_demo import demo_recipe
+
+PUBLISHED = ("--publish", "127.0.0.1::8080")
+QUICK = ("--health-interval", "1s")
+# What Java, Docker's engine and haproxy print in a form of their own.
+FOREIGN = ("WARNING: sun.reflect", "nvidia-smi", "Model server started", "[NOTICE]", "[WARNING]")
+
+
+@pytest.fixture(scope="module")
+def versions(tmp_path_factory: pytest.TempPathFactory, demo_checkpoint: Path, demo_mar: Path) -> Path:
+    store = tmp_path_factory.mktemp("versions")
+    store.chmod(0o755)
+    shutil.copy(demo_mar, store)
+    return store
+
+
+@pytest.fixture(scope="module")
+def container(images: dict[str, str], versions: Path) -> Iterator[Container]:
+    """Hardened, and the metrics can be scraped from outside."""
+    metrics = ("--publish", "127.0.0.1::8082", *environment({"TS_METRICS_ADDRESS": "http://0.0.0.0:8082"}))
+    with Container(images["slim"], *HARDENED, *QUICK, *PUBLISHED, *metrics, *mounted(versions)) as container:
+        container.wait_until("healthy")
+        yield container
+
+
+def _ready(container: Container) -> int:
+    return requests.get(f"http://127.0.0.1:{container.port()}/ready", timeout=30).status_code
+
+
+def test_the_log_is_json_and_a_request_is_one_line(container: Container) -> None:
+    answer = container.classify(CHELSEA)
+    assert answer.status_code == 200
+    request_id = answer.headers["x-request-id"]
+    wait_for(lambda: request_id in container.logs())
+    lines = container.logs().splitlines()
+    strange = [line for line in lines if not line.startswith(("{", *FOREIGN))]
+    assert strange == []
+    events = [json.loads(line) for line in lines if line.startswith("{")]
+    [event] = [event for event in events if event.get("request_id") == request_id]
+    assert (event["message"], event["status"], event["model"]) == ("request", 200, "cat-breeds")
+    assert event["seconds"]["queue"] > 0, "haproxy says when it came"
+    assert {"entrypoint", "ModelServer", "handler.adapter"} <= {event["logger"] for event in events}
+
+
+def test_metrics_can_be_scraped_and_a_client_can_not_backdate_itself(container: Container) -> None:
+    def queue(name: str) -> float:
+        text = requests.get(f"http://127.0.0.1:{container.port(8082)}/metrics", timeout=30).text
+        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+        return sum(sample.value for sample in samples if sample.name == f"classifier_queue_seconds_{name}")
+
+    url, before = f"http://127.0.0.1:{container.port()}/predictions/cat-breeds", queue("count")
+    assert requests.post(url, data=CHELSEA, headers={"X-Request-Start": "1"}, timeout=60).status_code == 200
+    wait_for(lambda: queue("count") == before + 1)
+    assert queue("sum") < 60
+
+
+def test_a_version_is_registered_and_promoted_from_inside(
+    container: Container, versions: Path, demo_checkpoint: Path
+) -> None:
+    build_archive(replace(demo_recipe(demo_checkpoint), version="2.0"), versions / "second.mar")
+    manage = ("python", "scripts/manage_models.py")
+    said = container.run(*manage, "register", "models/second.mar", "--promote")
+    assert "registered beside 1.0, which serves, READY after" in said
+    assert "golden     3 inputs answered" in said
+    assert container.classify(CHELSEA).json()["model"]["version"] == "2.0"
+    assert "serves     1.0 in place of 2.0" in container.run(*manage, "rollback", "cat-breeds")
+    assert container.run("python", "scripts/health.py", "deep", "--timeout", "60") == "healthy"
+    assert "removed    cat-breeds 2.0" in container.run(*manage, "unregister", "cat-breeds", "2.0")
+    assert container.classify(CHELSEA).json()["model"]["version"] == "1.0"
+
+
+def test_a_form_that_torchserve_can_not_read_is_the_clients_fault(container: Container) -> None:
+    url = f"http://127.0.0.1:{container.port()}/predictions/cat-breeds"
+    answer = requests.post(url, files={":": b"x"}, timeout=60)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_request")
+
+
+def test_slow_clients_are_let_go_and_hold_nobody_up(container: Container) -> None:
+    slow = [socket.create_connection(("127.0.0.1", container.port()), timeout=60) for _ in range(50)]
+    try:
+        for each in slow:
+            each.sendall(b"POST /predictions/cat-breeds HTTP/1.1\r\nHost: x\r\n")
+        assert [label["name"] for label in container.classify(CHELSEA).json()["labels"]] == CATS
+        assert b" 408 " in slow[0].recv(100)  # after the 10 s of timeout http-request
+    finally:
+        for each in slow:
+            each.close()
+
+
+def test_ready_is_true_when_every_model_can_answer_and_no_longer(container: Container) -> None:
+    """The last of those that share the container: it ends with its worker dead."""
+    assert _ready(container) == 200
+    container.run("bash", "-c", "rm /tmp/torchserve/models/*/model.safetensors")  # so no worker can load again
+    container.kill("model_service_worker")
+    wait_for(lambda: _ready(container) == 503)
+    assert "ERROR not ready any more: cat-breeds 1.0: no READY worker" in container.said()
+    ping = requests.get(f"http://127.0.0.1:{container.port()}/ping", timeout=30)
+    assert ping.json()["status"] == "Healthy", "TorchServe's own word, and why /ready is there"
+
+
+def test_a_full_disk_for_logs_stops_nothing(images: dict[str, str], store: Path) -> None:
+    logs = ("--tmpfs", "/app/logs:size=64k,uid=1000,gid=1000")
+    with Container(images["slim"], *HARDENED, *QUICK, *PUBLISHED, *logs, *mounted(store)) as container:
+        container.wait_until("healthy")
+        container.run("bash", "-c", "cat /dev/zero > /app/logs/filler || true")
+        for _ in range(20):
+            assert [label["name"] for label in container.classify(CHELSEA).json()["labels"]] == CATS
+        assert container.check_health() == "healthy"
+        assert container.logs().count('"request_id": ') == 20, "the console has them all"
+
+
+def test_a_request_that_torchserve_forgets_is_answered_in_time(
+    images: dict[str, str], tmp_path: Path, demo_checkpoint: Path
+) -> None:
+    """A worker that dies while its batch fills takes these requests with it: TorchServe never answers them."""
+    tmp_path.chmod(0o755)
+    slow = {"batchSize": 8, "maxBatchDelay": 20_000}
+    build_archive(replace(demo_recipe(demo_checkpoint), torchserve=slow), tmp_path / "cat-breeds.mar")
+    options = (*HARDENED, *QUICK, *PUBLISHED, *environment({"REQUEST_TIMEOUT": "5"}), *mounted(tmp_path))
+    with Container(images["slim"], *options) as container:
+        container.wait_until("healthy")
+        with socket.create_connection(("127.0.0.1", container.port()), timeout=60) as client:
+            head = f"POST /predictions/cat-breeds HTTP/1.1\r\nHost: x\r\nContent-Length: {len(CHELSEA)}\r\n\r\n"
+            client.sendall(head.encode() + CHELSEA)
+            container.kill("model_service_worker")
+            answer = client.recv(1000)
+        assert b" 504 " in answer
+        assert b'"code": "timeout"' in answer
