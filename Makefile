@@ -17,7 +17,7 @@ SLIM := python:3.12-slim-bookworm
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: help serve check demo install test test-image lint format lock lock-image image image-slim audit clean
+.PHONY: help serve check demo install test test-image soak lint format lock lock-image image image-slim audit clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -51,6 +51,9 @@ test: $(INSTALLED)  ## all tests but the image's, those against the real server 
 
 test-image: $(INSTALLED)  ## build both images and test them; skipped where no container engine is (ARGS for pytest)
 	DOCKER=$(DOCKER) $(BIN)/python -m pytest -m image -rs $(ARGS)
+
+soak: $(INSTALLED) $(DEMO)  ## 20,000 requests, and what they do to the memory (ARGS for scripts/soak.py)
+	$(BIN)/python scripts/soak.py --photo $(PHOTO) $(ARGS)
 
 image: export DOCKER_BUILDKIT = 1
 image:  ## the image on PyTorch's own images (DOCKER, BUILD_FLAGS)

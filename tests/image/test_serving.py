@@ -149,7 +149,7 @@ def test_any_user_of_those_groups(image: str, store: Path, user: str) -> None:
     with Container(image, *options) as container:
         container.wait_until("healthy")
         assert [label["name"] for label in container.classify(CHELSEA).json()["labels"]] == CATS
-        assert "model_log.log" in container.run("ls", "/app/logs")
+        assert "torchserve.log" in container.run("ls", "/app/logs")
 
 
 def test_no_network_at_run_time(image: str, store: Path) -> None:

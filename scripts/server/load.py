@@ -1,0 +1,97 @@
+"""Clients that ask without pause, each over connections of its own: for the soak, the measurements and the tests."""
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import requests
+
+TIMEOUT = 120.0  # seconds
+
+
+@dataclass(frozen=True)
+class Question:
+    """One request, and what it must be answered with."""
+
+    body: bytes
+    status: int = 200
+    label: str | None = None  # one that must be given
+
+
+@dataclass(frozen=True)
+class Reply:
+    question: Question
+    status: int | None  # None: no answer, and `text` says why
+    text: str
+    started: float  # of time.monotonic()
+    seconds: float
+
+    @property
+    def right(self) -> bool:
+        if self.status != self.question.status or self.question.label is None:
+            return self.status == self.question.status
+        return self.question.label in [label["name"] for label in json.loads(self.text)["labels"]]
+
+
+class Load:
+    """Asks while the block runs, or until `limit` questions are asked. Use it as a context manager."""
+
+    def __init__(self, url: str, clients: int, ask: Callable[[int], Question], limit: int | None = None) -> None:
+        """ask: the question with this number."""
+        self.replies: list[Reply] = []
+        self._url = url
+        self._ask = ask
+        self._limit = limit
+        self._asked = 0
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(clients)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def running(self) -> bool:
+        return any(thread.is_alive() for thread in self._threads)
+
+    def statuses(self) -> Counter[int | None]:
+        return Counter(reply.status for reply in self.replies)
+
+    def _run(self) -> None:
+        with requests.Session() as session:
+            while not self._over.is_set() and (question := self._next()) is not None:
+                self.replies.append(self._send(session, question))
+
+    def _next(self) -> Question | None:
+        with self._lock:
+            if self._limit is not None and self._asked >= self._limit:
+                return None
+            self._asked += 1
+            return self._ask(self._asked - 1)
+
+    def _send(self, session: requests.Session, question: Question) -> Reply:
+        started = time.monotonic()
+        try:
+            answer = session.post(
+                self._url,
+                data=question.body,
+                headers={"Content-Type": "application/octet-stream"},
+                timeout=TIMEOUT,
+            )
+            status, text = answer.status_code, answer.text
+        except requests.RequestException as error:
+            status, text = None, repr(error)
+        return Reply(question, status, text, started, time.monotonic() - started)
