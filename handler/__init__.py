@@ -3,5 +3,6 @@
     request row ─▶ requests ─▶ decode ─▶ preprocess ─▶ model ─▶ thresholds ─▶ responses ─▶ response row
                         └────────────── errors: an item that fails steps out here ──────────▲
 
-`classifier` puts decode, preprocess and model together; `adapter` alone knows TorchServe.
+`classifier` puts decode, preprocess and model together; a `job` is one request on this way, of which `metrics` and
+`log` tell; `adapter` alone knows TorchServe.
 """

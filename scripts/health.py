@@ -55,20 +55,18 @@ def _deep(client: Client, options: argparse.Namespace) -> str | None:
     if (reason := unreadiness(client, options.expect)) is not None:
         return reason
     # NumPy is needed here only, and takes longer than the two questions above.
-    from scripts.archive.check import check_archive
+    from scripts.archive.check import read_golden_inputs, read_outline
     from scripts.server.golden import golden_difference
 
-    archives = {(archive.name, archive.version): archive.path for archive in find_archives(options.model_store)}
+    archives = {(archive.name, archive.version): archive for archive in find_archives(options.model_store)}
     for model in options.expect or client.models():
         version = client.describe(model)["modelVersion"]
-        path = archives.get((model, version))
-        if path is None:
+        archive = archives.get((model, version))
+        if archive is None:
             return f"{model} {version}: not in {options.model_store}, expected its archive with the golden images"
-        checked = check_archive(path)
-        if not checked.golden:
-            return f"{path}: no golden images"
-        tolerance = checked.settings.golden_tolerance
-        off = golden_difference(client, model, version, checked.labels, checked.golden, tolerance, options.timeout)
+        outline = read_outline(archive)
+        golden, tolerance = read_golden_inputs(outline), outline.settings.golden_tolerance
+        off = golden_difference(client, model, version, outline.labels, golden, tolerance, options.timeout)
         if off is not None:
             return f"{model} {version}: {off}"
     return None

@@ -13,20 +13,26 @@ from pathlib import Path, PurePosixPath
 from handler.contents import PREPROCESSING_FILE, contents_sha256, file_digests, read_metadata, weights_sha256
 from handler.errors import LoadError
 from handler.files import read_json
-from handler.golden import GOLDEN_FILE, Golden, read_golden
-from handler.labels import read_labels
+from handler.golden import GOLDEN_DIRECTORY, GOLDEN_FILE, Golden, read_golden
+from handler.labels import LABELS_FILE, read_labels
 from handler.settings import CONFIG_FILE, ServerSettings, Settings, read_settings
 from handler.thresholds import read_thresholds
 from scripts.archive.manifest import Archive, read_archive
 
 
 @dataclass(frozen=True)
-class CheckedArchive:
+class Outline:
+    """What an archive says of itself, without its weights and code."""
+
     archive: Archive
     labels: tuple[str, ...]
-    golden: list[Golden]  # none if the archive says self_check: false and brings none
     settings: Settings
     server: ServerSettings
+
+
+@dataclass(frozen=True)
+class CheckedArchive(Outline):
+    golden: list[Golden]  # none if the archive says self_check: false and brings none
     contents_sha256: str
 
 
@@ -42,13 +48,24 @@ def check_archive(path: Path) -> CheckedArchive:
         weights_sha256(directory, digests, read_metadata(directory))
         bare = not settings.self_check and not (directory / GOLDEN_FILE).exists()
         golden = [] if bare else read_golden(directory, len(labels))
-    return CheckedArchive(archive, labels, golden, settings, server, contents_sha256(digests))
+    return CheckedArchive(archive, labels, settings, server, golden, contents_sha256(digests))
 
 
-def read_server_settings(path: Path) -> tuple[Settings, ServerSettings]:
-    """What the archive's model-config.yaml says; raises LoadError."""
-    with unpacked(path, lambda name: name == CONFIG_FILE) as directory:
-        return read_settings(directory)
+def read_outline(archive: Archive) -> Outline:
+    """Raises LoadError. Quick however large the archive is."""
+    with unpacked(archive.path, lambda name: name in (CONFIG_FILE, LABELS_FILE)) as directory:
+        settings, server = read_settings(directory)
+        return Outline(archive, read_labels(directory), settings, server)
+
+
+def read_golden_inputs(outline: Outline) -> list[Golden]:
+    """Raises LoadError if there are none. Quick, too."""
+
+    def wanted(name: str) -> bool:
+        return name == GOLDEN_FILE or name.startswith(f"{GOLDEN_DIRECTORY}/")
+
+    with unpacked(outline.archive.path, wanted) as directory:
+        return read_golden(directory, len(outline.labels))
 
 
 @contextmanager

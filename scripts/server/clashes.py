@@ -2,11 +2,9 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
-from handler.labels import read_labels
-from handler.settings import CONFIG_FILE, ServerSettings, Settings, read_settings
-from scripts.archive.check import unpacked
+from handler.errors import LoadError
+from scripts.archive.check import Outline, read_outline
 from scripts.archive.manifest import Archive
 from scripts.server.frontend import FrontEnd
 
@@ -18,34 +16,23 @@ BASE64 = 4 / 3
 SCORE, LABEL = 30, 100
 
 
-@dataclass(frozen=True)
-class Model:
-    """What of an archive can clash."""
-
-    archive: Archive
-    labels: tuple[str, ...]
-    settings: Settings
-    server: ServerSettings
-
-
-def read_model(archive: Archive) -> Model:
-    """Raises LoadError."""
-    with unpacked(archive.path, lambda name: "/" not in name and name.endswith((".json", CONFIG_FILE))) as directory:
-        settings, server = read_settings(directory)
-        return Model(archive, read_labels(directory), settings, server)
-
-
-def find_clashes(front: FrontEnd, models: Sequence[Model]) -> list[str]:
-    """A line each; none if all is well. What clashes in the front end alone is a FrontEndError."""
-    return [f"{model.archive}: {clash}" for model in models for clash in _clashes(front, model)]
-
-
 def read_clashes(front: FrontEnd, archives: Sequence[Archive]) -> list[str]:
-    """The same of archives. Raises LoadError."""
-    return find_clashes(front, [read_model(archive) for archive in archives])
+    """A line for each clash, and for each archive whose settings can't be read; none if all is well. What clashes in
+    the front end alone is a FrontEndError."""
+    found = []
+    for archive in archives:
+        try:
+            found += find_clashes(front, read_outline(archive))
+        except LoadError as error:
+            found.append(str(error))
+    return found
 
 
-def _clashes(front: FrontEnd, model: Model) -> Iterator[str]:
+def find_clashes(front: FrontEnd, outline: Outline) -> list[str]:
+    return [f"{outline.archive}: {clash}" for clash in _clashes(front, outline)]
+
+
+def _clashes(front: FrontEnd, model: Outline) -> Iterator[str]:
     server, limits = model.server, model.settings.limits
     queue = server.jobQueueSize or front.job_queue_size
     if queue < server.batchSize:

@@ -51,7 +51,7 @@ class Client:
                 return []
             raise
 
-    def details(self, model: str, version: str, timeout: float = TIMEOUT) -> dict[str, Any]:
+    def details(self, model: str, version: str, timeout: float = 30.0) -> dict[str, Any]:
         """What the handler itself says of its model. A worker must be free to answer."""
         described = self._get("management", f"{_path(model, version)}?customized=true", timeout)[0]
         details = described.get("customizedMetadata")

@@ -7,7 +7,8 @@ import pytest
 
 from handler.classifier import Classifier
 from handler.errors import LoadError
-from scripts.archive.check import check_archive, read_server_settings, unpacked
+from scripts.archive.check import check_archive, read_golden_inputs, read_outline, unpacked
+from scripts.archive.manifest import read_archive
 
 
 def _pack(directory: Path, target: Path) -> Path:
@@ -115,4 +116,6 @@ def test_only_what_is_wanted_is_unpacked_and_it_is_gone_afterwards(demo_mar: Pat
     with unpacked(demo_mar, lambda name: name == "thresholds.json") as directory:
         assert [path.name for path in directory.iterdir()] == ["thresholds.json"]
     assert not directory.exists()
-    assert read_server_settings(demo_mar)[1].batchSize == 8
+    outline = read_outline(read_archive(demo_mar))
+    assert outline.server.batchSize == 8
+    assert [each.name for each in read_golden_inputs(outline)] == ["chelsea.png", "coffee.png", "rocket.jpg"]

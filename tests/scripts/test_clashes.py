@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from handler.settings import Limits, ServerSettings, Settings
+from scripts.archive.check import Outline
 from scripts.archive.manifest import Archive, read_archive
 from scripts.check import main
-from scripts.server.clashes import Model, find_clashes, read_model
+from scripts.server.clashes import find_clashes, read_clashes
 from scripts.server.frontend import CONFIG, read_front_end
 
 LABELS = tuple(f"label {index}" for index in range(13))
@@ -22,8 +23,8 @@ def _found(
     **server: Any,
 ) -> list[str]:
     settings = Settings("tiny", limits=Limits(**(limits or {})))
-    model = Model(Archive(Path("cats.mar"), "cats", "1.0"), labels, settings, ServerSettings(**server))
-    return find_clashes(read_front_end(CONFIG, environment or {}), [model])
+    model = Outline(Archive(Path("cats.mar"), "cats", "1.0"), labels, settings, ServerSettings(**server))
+    return find_clashes(read_front_end(CONFIG, environment or {}), model)
 
 
 def test_the_defaults_do_not_clash() -> None:
@@ -67,12 +68,13 @@ def test_a_delay_that_outlasts_the_request_clashes() -> None:
     assert lines == ["cats 1.0: maxBatchDelay 5000 ms is over REQUEST_TIMEOUT 5 s: all get 504"]
 
 
-def test_a_model_is_read_from_its_archive(demo_mar: Path) -> None:
-    model = read_model(read_archive(demo_mar))
-    assert model.labels[0] == "tabby"
-    assert model.server.batchSize == 8
+def test_an_archive_is_read_without_its_weights_and_what_is_wrong_is_a_line(demo_mar: Path, tmp_path: Path) -> None:
     front = replace(read_front_end(CONFIG, {}), max_response_size=500)
-    assert "all scores of 13 labels" in find_clashes(front, [model])[0]
+    broken = Archive(tmp_path / "broken.mar", "broken", "1.0")
+    broken.path.write_bytes(b"PK")
+    first, second = read_clashes(front, [read_archive(demo_mar), broken])
+    assert first.startswith("cat-breeds 1.0: batchSize 8, each with max_images 16 and all scores of 13 labels")
+    assert second.startswith(f"{broken.path}: damaged")
 
 
 def test_the_verb(demo_mar: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,32 @@
+"""A short soak; `make soak` is the long one."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from PIL import Image
+from samples import PHOTOS, ROOT
+
+from scripts.server.torchserve import Ports
+
+
+def test_a_short_soak(demo_mar: Path, tmp_path: Path) -> None:
+    options = {
+        "--archive": demo_mar,
+        "--photo": PHOTOS / "chelsea.png",
+        "--requests": 400,
+        "--max-growth": 500,  # Java is still warming up
+        "--port": next(port for port in range(20_000, 30_000, 5) if not Ports(*range(port, port + 5)).taken()),
+        "--output": tmp_path,
+    }
+    arguments = [str(part) for pair in options.items() for part in pair]
+    command = [sys.executable, str(ROOT / "scripts" / "soak.py"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads((tmp_path / "soak.json").read_text())
+    assert result["statuses"] == {"200": 350, "400": 10, "415": 10, "422": 30}
+    assert (result["requests"], result["wrong"], result["workers_restarted"]) == (400, 0, False)
+    assert all(sample["java_mb"] > 50 and sample["workers_mb"] > 200 for sample in result["samples"])
+    with Image.open(tmp_path / "soak.png") as image:
+        assert image.width > 500
