@@ -83,7 +83,7 @@ def _draw(axes: Axes, panel: dict[str, Any], lines: dict[str, Any], minutes: flo
     axes.set_title(panel["title"], fontsize=9, loc="left")
     axes.set_ylim(defaults.get("min"), defaults.get("max"))
     if defaults.get("max") is None:
-        axes.set_ylim(defaults.get("min"), max(axes.get_ylim()[1] * 1.05, 1e-6))
+        axes.set_ylim(defaults.get("min"), max(axes.get_ylim()[1] * 1.3, 1.0 if defaults["unit"] == "short" else 1e-3))
     axes.set_xlim(-minutes, 0)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _in_unit(value, defaults["unit"])))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} min"))
@@ -106,8 +106,6 @@ def _in_unit(value: float, unit: str) -> str:
             return f"{value:g} %"
         case "reqps":
             return f"{value:g}/s"
-        case "ms":
-            return f"{value:g} ms"
         case _:
             return f"{value:g}"
 

@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,6 +13,7 @@ import requests
 from faulty import QUEUE, WIDE, classify, wait_for_another_worker, worker
 from samples import CATS, CHELSEA, COFFEE, encode, wait_for
 
+from scripts.server.load import Load, Question
 from scripts.server.torchserve import TorchServe
 
 RED, GREEN, BLUE, MAGENTA = (
@@ -31,52 +31,31 @@ def _labels(response: requests.Response) -> list[str]:
     return [label["name"] for label in response.json()["labels"]]
 
 
-class Load:
-    """Clients that ask without pause about the same photo while the block runs."""
+def _load(server: TorchServe, clients: int) -> Load:
+    """Clients that ask `narrow` about Chelsea without pause."""
+    question = Question(CHELSEA, 200, CATS[0])
+    return Load(f"{server.inference}/predictions/narrow", clients, lambda _: question)
 
-    def __init__(self, server: TorchServe, clients: int, model: str) -> None:
-        self.answers: list[requests.Response] = []
-        self._server, self._model = server, model
-        self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(clients)]
 
-    def _run(self) -> None:
-        while not self._over.is_set():
-            self.answers.append(classify(self._server, CHELSEA, self._model))
-
-    def wait_for(self, answers: int) -> None:
-        """Until so many more have come."""
-        wanted = len(self.answers) + answers
-        wait_for(lambda: len(self.answers) >= wanted)
-
-    def __enter__(self) -> "Load":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join(120)
-
-    def statuses(self) -> dict[int, int]:
-        codes = [answer.status_code for answer in self.answers]
-        return {code: codes.count(code) for code in set(codes)}
+def _wait(load: Load, more: int) -> None:
+    """Until so many more have been answered."""
+    wanted = len(load.replies) + more
+    wait_for(lambda: len(load.replies) >= wanted)
 
 
 def test_kill_9_of_a_worker_takes_the_batch_in_its_hands_and_no_more(server: TorchServe) -> None:
     """Without maxBatchDelay: requests of a batch that is still filling are never answered, which tests/image bounds."""
     clients, batch = QUEUE, 4
     before = worker(server, "narrow")
-    with Load(server, clients, "narrow") as load:
-        load.wait_for(4 * clients)
+    with _load(server, clients) as load:
+        _wait(load, 4 * clients)
         os.kill(before, signal.SIGKILL)
         wait_for_another_worker(server, before, "narrow")
-        load.wait_for(4 * clients)
+        _wait(load, 4 * clients)
     statuses = load.statuses()
     assert set(statuses) <= {200, 507}, statuses
     assert statuses.get(507, 0) <= batch
-    assert all(_labels(answer) == CATS for answer in load.answers if answer.ok)
+    assert all(reply.right for reply in load.replies if reply.status == 200)
 
 
 def test_a_photo_that_kills_its_worker_takes_its_batch_and_no_other(server: TorchServe) -> None:
@@ -138,22 +117,19 @@ def _memory(server: TorchServe) -> int:
 
 
 def test_a_full_queue_refuses_and_serves_on(server: TorchServe) -> None:
-    def refused(load: Load) -> list[requests.Response]:
-        return [answer for answer in load.answers if answer.status_code != 200]
-
     before = worker(server, "narrow")
     memory = []
     for _ in range(3):  # Java takes what it needs in the first
-        with Load(server, 4 * QUEUE, "narrow") as load:
-            load.wait_for(1500)
+        with _load(server, 4 * QUEUE) as load:
+            _wait(load, 1500)
         assert load.statuses().keys() == {200, 503}, load.statuses()
         assert load.statuses()[503] > 500
-        assert all("no worker to serve" in answer.json()["message"] for answer in refused(load))
+        assert all("no worker to serve" in reply.text for reply in load.replies if reply.status == 503)
         memory.append(_memory(server))
     print(f"memory after each flood, in MB: {[size // 10**6 for size in memory]}")
     assert memory[-1] - memory[0] < 200e6, memory
-    with Load(server, QUEUE // 2, "narrow") as after:
-        after.wait_for(50)
+    with _load(server, QUEUE // 2) as after:
+        _wait(after, 50)
     assert after.statuses().keys() == {200}
     assert worker(server, "narrow") == before
 
