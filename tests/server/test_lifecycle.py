@@ -7,8 +7,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+import uuid
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import albumentations as A
@@ -18,7 +21,7 @@ import requests
 import yaml
 from albumentations.pytorch import ToTensorV2
 from safetensors.torch import save_file
-from samples import CHELSEA, ROOT, TINY, TINY_LABELS, free_ports, random_weights
+from samples import CHELSEA, ROOT, TINY, TINY_LABELS, Send, free_ports, random_weights
 
 from logs import said
 from scripts.archive.manifest import Archive, find_archives
@@ -196,6 +199,42 @@ def test_models_come_from_the_store_alone(server: TorchServe, store: Path, demo_
         response = _register(server, url)
         assert response.status_code in (400, 404), url
     assert _register(server, "outside.mar").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil"),
+    [
+        ("cut", lambda content: content[: len(content) // 2]),
+        ("bent", lambda content: content[:7_000_000] + bytes(1000) + content[7_001_000:]),
+        ("nothing", lambda content: b""),
+    ],
+)
+def test_torchserve_itself_survives_a_broken_archive(
+    server: TorchServe, send: Send, store: Path, demo_mar: Path, name: str, spoil: Callable[[bytes], bytes]
+) -> None:
+    """scripts/manage_models.py would not have let it come so far."""
+    before = server.client.models()
+    (store / f"{name}.mar").write_bytes(spoil(demo_mar.read_bytes()))
+    try:
+        assert _register(server, f"{name}.mar").status_code >= 400
+    finally:
+        (store / f"{name}.mar").unlink()
+    assert server.client.models() == before
+    assert send(data=CHELSEA).status_code == 200
+
+
+def test_torchserve_itself_lets_no_archive_write_outside(server: TorchServe, store: Path, demo_mar: Path) -> None:
+    climbed = f"climbed-{uuid.uuid4().hex}"
+    with zipfile.ZipFile(demo_mar) as old, zipfile.ZipFile(store / "climbing.mar", "w") as new:
+        new.writestr(f"../../{climbed}", b"")
+        for each in old.namelist():
+            new.writestr(each, old.read(each).replace(b"cat-breeds", b"climb-cats"))
+    try:
+        _register(server, "climbing.mar")
+        assert not list(Path(tempfile.gettempdir()).rglob(climbed))
+    finally:
+        (store / "climbing.mar").unlink()
+        _unregister(server, "climb-cats")
 
 
 @pytest.mark.xfail(
