@@ -4,6 +4,7 @@ import json
 import shutil
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -123,6 +124,19 @@ def test_a_full_disk_for_logs_stops_nothing(images: dict[str, str], store: Path)
             assert [label["name"] for label in container.classify(CHELSEA).json()["labels"]] == CATS
         assert container.check_health() == "healthy"
         assert container.logs().count('"request_id": ') == 20, "the console has them all"
+
+
+def test_a_full_queue_says_when_to_ask_again(images: dict[str, str], store: Path) -> None:
+    options = (*HARDENED, *QUICK, *PUBLISHED, *environment({"TS_JOB_QUEUE_SIZE": "1"}), *mounted(store))
+    with Container(images["slim"], *options) as container:
+        container.wait_until("healthy")
+        assert "WARNING clash: cat-breeds 1.0: batchSize 8 is over the queue of 1" in container.said()
+        with ThreadPoolExecutor(32) as pool:
+            answers = list(pool.map(lambda _: container.classify(CHELSEA), range(64)))
+        refused = [answer for answer in answers if answer.status_code == 503]
+        assert refused
+        assert {answer.headers["Retry-After"] for answer in refused} == {"5"}
+        assert {answer.status_code for answer in answers} == {200, 503}
 
 
 def test_a_request_that_torchserve_forgets_is_answered_in_time(

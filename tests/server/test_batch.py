@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 import requests
+from logbook import requests_of
 from samples import CATS, CHELSEA, COFFEE, Send, wait_for
 
-from logs import requests_of
 from scripts.server.torchserve import TorchServe
 
 GOOD = {"data": CHELSEA}

@@ -20,10 +20,10 @@ import pytest
 import requests
 import yaml
 from albumentations.pytorch import ToTensorV2
+from logbook import said
 from safetensors.torch import save_file
 from samples import CHELSEA, ROOT, TINY, TINY_LABELS, Send, free_ports, random_weights
 
-from logs import said
 from scripts.archive.manifest import Archive, find_archives
 from scripts.server.torchserve import Ports, ServerError, TorchServe
 

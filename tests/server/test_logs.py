@@ -2,9 +2,9 @@
 
 import http.client
 
+from logbook import events, requests_of, said
 from samples import CHELSEA, Send, wait_for
 
-from logs import events, requests_of, said
 from scripts.server.torchserve import TorchServe
 
 CLIENT = 'zebra"}\\n{"time": "x'
