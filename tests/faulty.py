@@ -11,6 +11,7 @@ from scripts.build_archive import build_archive
 from scripts.server.torchserve import TorchServe
 
 WIDE = 32  # the largest batch of `faulty`
+RESPONSE_SIZE = 40_000  # bytes of a batch's answers
 QUEUE = 8  # requests that may wait for `narrow`
 
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from faulty import QUEUE, WIDE, build_faulty
-from samples import free_ports
+from faulty import QUEUE, RESPONSE_SIZE, WIDE, build_faulty
+from samples import free_ports, wait_for
 
 from scripts.archive.manifest import find_archives
 from scripts.build_archive import build_archive
@@ -18,7 +18,7 @@ from scripts.server.torchserve import TorchServe
 def store(tmp_path_factory: pytest.TempPathFactory, demo_checkpoint: Path) -> Path:
     store = tmp_path_factory.mktemp("faults")
     demo = demo_recipe(demo_checkpoint)
-    wide = {"batchSize": WIDE, "maxBatchDelay": 1000, "responseTimeout": 5}
+    wide = {"batchSize": WIDE, "maxBatchDelay": 1000, "responseTimeout": 15}
     build_faulty(replace(demo, name="faulty", torchserve=wide), store / "faulty.mar")
     narrow = {"batchSize": 4, "maxBatchDelay": 0, "jobQueueSize": QUEUE}
     build_archive(replace(demo, name="narrow", torchserve=narrow), store / "narrow.mar")
@@ -27,13 +27,15 @@ def store(tmp_path_factory: pytest.TempPathFactory, demo_checkpoint: Path) -> Pa
 
 @pytest.fixture(scope="session")
 def running(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServe]:
-    with TorchServe(find_archives(store), store, free_ports(), tmp_path_factory.mktemp("logs")) as server:
-        server.wait_ready()
-        yield server
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TS_MAX_RESPONSE_SIZE", str(RESPONSE_SIZE))
+        with TorchServe(find_archives(store), store, free_ports(), tmp_path_factory.mktemp("logs")) as server:
+            server.wait_ready()
+            yield server
 
 
 @pytest.fixture
 def server(running: TorchServe) -> TorchServe:
     """With all workers READY and able to answer, whatever the test before did."""
-    running.wait_ready(120)
+    wait_for(lambda: all(running.ready(archive) for archive in running.archives))
     return running

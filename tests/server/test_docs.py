@@ -11,9 +11,12 @@ from samples import CHELSEA, COFFEE, ROOT
 
 from handler.settings import Limits, ServerSettings, Settings
 from scripts.build_archive import _parser
+from scripts.health import QUESTIONS
+from scripts.manage_models import _parser as manage_parser
 from scripts.server.torchserve import TorchServe
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 PACKAGING = (ROOT / "docs" / "packaging.md").read_text(encoding="utf-8")
 
@@ -53,6 +56,25 @@ def test_every_flag_of_build_archive_that_docs_name_exists() -> None:
     assert shown
     for flag in re.findall(r"--[a-z-]+", " ".join(shown)):
         assert flag in known
+
+
+def test_every_script_that_docs_name_exists() -> None:
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for script in re.findall(r"(?<!tests/)scripts/\w+\.py", page.read_text(encoding="utf-8")):
+            assert (ROOT / script).exists(), f"{page.name}: {script}"
+
+
+def test_each_verb_of_manage_models_is_documented() -> None:
+    [verbs] = [action for action in manage_parser()._actions if isinstance(action.choices, dict)]
+    documented = re.findall(r"^\| `([a-z]+)[^`]*` \|", OPERATIONS[OPERATIONS.index("| verb |") :], re.M)
+    known = set(verbs.choices or ())
+    assert len(known) == 6
+    assert known <= set(documented)
+
+
+def test_each_question_of_health_is_documented() -> None:
+    for question in QUESTIONS:
+        assert f"| {question} | `{question}`" in OPERATIONS
 
 
 def test_every_setting_is_documented_with_its_default() -> None:
