@@ -23,7 +23,6 @@ DRAIN = 60.0  # seconds that its queue may take to empty
 GOLDEN_TIMEOUT = 60.0  # seconds for all golden inputs
 
 Say = Callable[[str, str], None]  # a step's name and what came of it
-Progress = Callable[[str], None]
 
 
 class LifecycleError(Exception):
@@ -33,7 +32,7 @@ class LifecycleError(Exception):
 class Lifecycle:
     """The verbs. Each raises LifecycleError, or ApiError if the server can't be asked."""
 
-    def __init__(self, client: Client, logs: Path, say: Say, progress: Progress = lambda _: None) -> None:
+    def __init__(self, client: Client, logs: Path, say: Say, progress: Callable[[str], None] = lambda _: None) -> None:
         """logs: where the server writes its log, if it can be read from here."""
         self._client = client
         self._logs = logs
@@ -157,12 +156,13 @@ class Lifecycle:
                 raise error
             self._wait_ready(name, version, checked.server.minWorkers, timeout)
         except (LifecycleError, ApiError, KeyboardInterrupt) as error:
+            if isinstance(error, ApiError) and error.status == HTTPStatus.CONFLICT:  # what is there isn't ours
+                raise LifecycleError(f"{name} {version}: somebody else registered it meanwhile") from None
             death = log.death(name, version)
             where = "" if log.readable() else "; the worker's own words are in the server's log"
             cause = LifecycleError(death) if death else LifecycleError(f"{_reason(error)}{where}")
             self._undo(name, version, before, cause)
-        seconds = time.monotonic() - started
-        self._say("registered", f"{_beside(before)}, READY after {seconds:.0f} s")
+        self._say("registered", f"{_beside(before)}, READY after {time.monotonic() - started:.0f} s")
 
     def _prove(self, checked: CheckedArchive) -> None:
         name, version = checked.archive.name, checked.archive.version

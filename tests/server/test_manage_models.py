@@ -127,6 +127,21 @@ def test_the_same_archive_twice_is_no_error_and_another_of_its_version_is_refuse
     assert _serving(server) == (200, "2.0")
 
 
+def test_what_somebody_else_registers_meanwhile_is_left_alone(
+    server: TorchServe, versions: dict[str, Path], manage: Manage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overtaken(client: Client, file: str, timeout: float) -> None:
+        for _ in range(2):
+            register(client, file, timeout)
+
+    register = Client.register
+    monkeypatch.setattr(Client, "register", overtaken)
+    code, said = manage("register", versions["one"])
+    assert code == 1
+    assert "managed 1.0: somebody else registered it meanwhile" in said
+    assert _serving(server) == (200, "1.0")
+
+
 def test_a_dry_run_changes_nothing(server: TorchServe, versions: dict[str, Path], manage: Manage) -> None:
     code, said = manage("register", versions["one"], "--dry-run", "--promote")
     assert code == 0
