@@ -1,5 +1,6 @@
 """Each clash in one line, and none where there is none."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -77,8 +78,11 @@ def test_an_archive_is_read_without_its_weights_and_what_is_wrong_is_a_line(demo
     assert second.startswith(f"{broken.path}: damaged")
 
 
-def test_the_verb(demo_mar: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    store = ["--model-store", str(demo_mar.parent)]
+def test_the_verb(
+    demo_mar: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(demo_mar, tmp_path)
+    store = ["--model-store", str(tmp_path)]
     assert main(store) == 0
     assert capsys.readouterr().out == "no clash: cat-breeds 1.0\n"
     monkeypatch.setenv("TS_JOB_QUEUE_SIZE", "2")
