@@ -27,11 +27,15 @@ def store(tmp_path_factory: pytest.TempPathFactory, demo_checkpoint: Path) -> Pa
 
 @pytest.fixture(scope="session")
 def running(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorchServe]:
-    with pytest.MonkeyPatch.context() as patch:
+    server = TorchServe(find_archives(store), store, free_ports(), tmp_path_factory.mktemp("logs"))
+    with pytest.MonkeyPatch.context() as patch:  # for this server, not for the tests that share the session
         patch.setenv("TS_MAX_RESPONSE_SIZE", str(RESPONSE_SIZE))
-        with TorchServe(find_archives(store), store, free_ports(), tmp_path_factory.mktemp("logs")) as server:
-            server.wait_ready()
-            yield server
+        server.start()
+    try:
+        server.wait_ready()
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture
