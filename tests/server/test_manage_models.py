@@ -95,9 +95,12 @@ def test_from_the_first_version_to_the_second_and_back_without_losing_a_request(
         assert "registered beside 1.0, which serves, READY" in said
         assert "serves     2.0 in place of 1.0; back with: rollback managed --to 1.0" in said
         assert _serving(server) == (200, "2.0")
+        wait_for(lambda: (200, "2.0") in answers)
         code, said = manage("rollback", NAME)
         assert (code, said.split("; ")[0]) == (0, "serves     1.0 in place of 2.0")
         assert _serving(server) == (200, "1.0")
+        rolled_back = len(answers)
+        wait_for(lambda: (200, "1.0") in answers[rolled_back:])
         code, said = manage("unregister", NAME, "2.0")
         assert (code, said) == (0, "removed    managed 2.0\n")
         assert _serving(server) == (200, "1.0")
