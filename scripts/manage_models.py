@@ -20,6 +20,7 @@ from scripts.server.client import ApiError, Client
 from scripts.server.frontend import FrontEndError
 from scripts.server.lifecycle import Lifecycle, LifecycleError
 from scripts.server.options import add_server_options, make_client
+from scripts.server.progress import show_progress
 from scripts.server.readiness import ready_workers
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         client = make_client(options)
-        lifecycle = Lifecycle(client, options.logs, _say, _progress)
+        lifecycle = Lifecycle(client, options.logs, _say, show_progress)
         if options.verb == "list":
             _list(client, options.model, options.json)
         elif options.verb == "register":
@@ -96,18 +97,12 @@ def _list(client: Client, model: str | None, as_json: bool) -> None:
 
 
 def _say(step: str, what: str) -> None:
-    _progress("")
+    show_progress("")
     print(f"{step:<10} {what}", flush=True)
 
 
-def _progress(line: str) -> None:
-    """A line that is written over on a terminal, and left out elsewhere."""
-    if sys.stdout.isatty():
-        print(f"\r\033[K{line}", end="", flush=True)
-
-
 def _fail(message: str, code: int) -> int:
-    _progress("")
+    show_progress("")
     print(f"error: {message}", file=sys.stderr, flush=True)
     return code
 

@@ -18,6 +18,7 @@ from scripts.predict import URL as PREDICT_URL
 from scripts.server.clashes import read_clashes
 from scripts.server.frontend import CONFIG, FrontEndError, read_front_end
 from scripts.server.java import JavaNotFoundError
+from scripts.server.progress import show_progress
 from scripts.server.torchserve import Ports, ServerError, TorchServe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,13 +45,13 @@ def main() -> int:
         started = time.monotonic()
         print(f"starting TorchServe, log in {server.console}", flush=True)
         server.start()
-        server.wait_ready(arguments.timeout, _progress)
+        server.wait_ready(arguments.timeout, show_progress)
         _announce(server, archive.name, time.monotonic() - started, arguments.photo)
         code = server.wait()
         print(f"error: TorchServe ended by itself with code {code}; see {server.console}", file=sys.stderr)
         return 1
     except (LoadError, FrontEndError, ServerError, JavaNotFoundError) as error:
-        _progress("")
+        show_progress("")
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -68,16 +69,10 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _progress(line: str) -> None:
-    """A line that is written over on a terminal, and left out elsewhere."""
-    if sys.stdout.isatty():
-        print(f"\r\033[K{line}", end="", flush=True)
-
-
 def _announce(server: TorchServe, name: str, seconds: float, photo: str) -> None:
     url = f"{server.inference}/predictions/{name}"
     option = "" if url == PREDICT_URL else f" --url {url}"
-    _progress("")
+    show_progress("")
     print(f"READY after {seconds:.0f} s: {name} on {server.inference}, management {server.management}\n")
     print("Classify a photo:")
     print(f"  {_shown(sys.executable)} {_shown(ROOT / 'scripts' / 'predict.py')}{option} {photo}")

@@ -26,6 +26,7 @@ from PIL import Image
 
 from scripts.archive.manifest import read_archive
 from scripts.server.load import Load, Question
+from scripts.server.progress import show_progress
 from scripts.server.torchserve import Ports, TorchServe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,14 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with Load(url, options.clients, lambda index: questions[index % len(questions)], options.requests) as load:
             while load.running():
                 samples.append({"seconds": time.monotonic() - started, "requests": len(load.replies)} | _memory(server))
-                _progress(f"{len(load.replies)} of {options.requests}")
+                show_progress(f"{len(load.replies)} of {options.requests}")
                 time.sleep(SAMPLE)
         seconds = time.monotonic() - started
         restarted = _workers(server, archive.name) != before
     result = _result(options, load, samples, seconds, restarted)
     (options.output / "soak.json").write_text(json.dumps(result | {"samples": samples}, indent=1) + "\n")
     _plot(samples, result, options.output / "soak.png")
-    _progress("")
+    show_progress("")
     print(json.dumps(result, indent=1))
     print(f"wrote {options.output / 'soak.json'} and {options.output / 'soak.png'}")
     flat = all(growth <= options.max_growth for growth in result["growth_mb"].values())
@@ -140,11 +141,6 @@ def _plot(samples: list[dict[str, float]], result: dict[str, Any], target: Path)
     axes.legend(loc="center right", frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(target, dpi=110)
-
-
-def _progress(line: str) -> None:
-    if sys.stdout.isatty():
-        print(f"\r\033[K{line}", end="", flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

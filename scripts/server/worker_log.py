@@ -32,6 +32,8 @@ class WorkerLog:
         """What the worker on a thread of this name printed, but for its own JSON lines. The thread is W-PORT-NAME."""
         texts = []
         for line in self._lines():
+            if f'{thread}"' not in line:  # most lines are of requests, and needn't be parsed
+                continue
             try:
                 event = json.loads(line)
                 if str(event["thread"]).partition("-")[2].lstrip("0123456789") == thread:
