@@ -13,6 +13,7 @@ from scripts.server.torchserve import TorchServe
 WIDE = 32  # the largest batch of `faulty`
 RESPONSE_SIZE = 40_000  # bytes of a batch's answers
 QUEUE = 8  # requests that may wait for `narrow`
+JAVA_MEMORY = 128 * 2**20  # bytes of its heap, and as many beside it for Netty's buffers
 
 
 def build_faulty(recipe: Recipe, target: Path) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from faulty import QUEUE, RESPONSE_SIZE, WIDE, build_faulty
+from faulty import JAVA_MEMORY, QUEUE, RESPONSE_SIZE, WIDE, build_faulty
 from samples import free_ports, wait_for
 
 from scripts.archive.manifest import find_archives
@@ -30,6 +30,7 @@ def running(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[T
     server = TorchServe(find_archives(store), store, free_ports(), tmp_path_factory.mktemp("logs"))
     with pytest.MonkeyPatch.context() as patch:  # for this server, not for the tests that share the session
         patch.setenv("TS_MAX_RESPONSE_SIZE", str(RESPONSE_SIZE))
+        patch.setenv("JAVA_TOOL_OPTIONS", f"-Xmx{JAVA_MEMORY} -XX:MaxDirectMemorySize={JAVA_MEMORY}")
         server.start()
     try:
         server.wait_ready()
