@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from ts.torch_handler.base_handler import BaseHandler
 
-from handler.classifier import Classifier
-from handler.errors import attempt
+from handler.classifier import Classifier, Prepared
+from handler.cores import use_threads
+from handler.errors import ItemError, attempt
 from handler.job import Job, queued_seconds
 from handler.log import FIELDS, log_as_json
 from handler.metrics import Metrics
@@ -40,6 +41,7 @@ class MultiLabelHandler(BaseHandler):  # type: ignore[misc]
         on_gpu = gpu is not None and torch.cuda.is_available()
         self.device = torch.device(f"cuda:{gpu}" if on_gpu else "cpu")
         classifier = Classifier.load(directory, self.device)
+        use_threads(classifier.torch_threads)
         classifier.warm_up()
         if classifier.settings.self_check:
             classifier.self_check(directory)
@@ -55,17 +57,27 @@ class MultiLabelHandler(BaseHandler):  # type: ignore[misc]
         logger.info("ready on %s after %.1f s: %d labels", self.device, seconds, len(classifier.labels))
 
     def preprocess(self, data: Sequence[Mapping[str, Any]]) -> list[Job]:
-        """Rows → jobs, each with its images as tensors [3, H, W] float32, or their errors."""
-        return [self._prepare(index, row) for index, row in enumerate(data)]
+        """Rows → jobs, each with its images prepared, or their errors."""
+        jobs = [self._job(index, row) for index, row in enumerate(data)]
+        prepared = iter(
+            self.classifier.side_by_side(
+                self._prepare, [(job, payload) for job in jobs for payload in job.request.payloads]
+            )
+        )
+        for job in jobs:
+            job.images = [next(prepared) for _ in job.request.payloads]
+        return jobs
 
-    def _prepare(self, index: int, row: Mapping[str, Any]) -> Job:
+    def _job(self, index: int, row: Mapping[str, Any]) -> Job:
         headers = self.context.get_all_request_header(index)
         request = self.parser.parse(row, headers)
-        job = Job(self.context.get_request_id(index), request, queued_seconds(headers, time.time()))
-        for payload in request.payloads:
-            pixels = attempt(job.timed("decode", self.classifier.decode), payload)
-            job.images.append(attempt(job.timed("preprocess", self.classifier.preprocess), pixels))
-        return job
+        return Job(self.context.get_request_id(index), request, queued_seconds(headers, time.time()))
+
+    def _prepare(self, item: tuple[Job, bytes | ItemError]) -> Prepared | ItemError:
+        """In a thread of the pool."""
+        job, payload = item
+        pixels = attempt(job.timed("decode", self.classifier.decode), payload)
+        return attempt(job.timed("preprocess", self.classifier.preprocess), pixels)
 
     def inference(self, data: list[Job]) -> list[Job]:
         """The images of all jobs together → each job with its scores [C], or their errors."""

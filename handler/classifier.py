@@ -4,16 +4,18 @@ The server, the build, and any batch job run this same code.
 """
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from handler.contents import WEIGHTS_FILE, contents_sha256, file_digests, read_metadata, weights_sha256
+from handler.cores import share_cores
 from handler.decode import decode
 from handler.errors import ItemError, LoadError, OutOfMemory, attempt
 from handler.golden import GOLDEN_FILE, read_golden
@@ -24,6 +26,12 @@ from handler.settings import CONFIG_FILE, Settings, read_settings
 from handler.thresholds import read_thresholds
 
 logger = logging.getLogger(__name__)
+WARM_UPS = 3  # passes until a frozen network runs at its speed
+
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+Prepared = NDArray[Any]  # [H, W, 3] uint8 where the batch is normalised, else [3, H, W] float32
 
 
 @dataclass(frozen=True)
@@ -33,19 +41,28 @@ class Classifier:
     thresholds: NDArray[np.float64]  # [C]
     pipeline: Pipeline
     input_shape: tuple[int, int, int]  # (3, H, W)
+    shortest_side: int | None  # what scaled decoding must leave
     model: Model
     weights_sha256: str
     contents_sha256: str  # of the whole archive
     metadata: dict[str, Any]
     batch_size: int  # images in one forward pass, at the most
+    torch_threads: int
+    pool: ThreadPoolExecutor  # decodes and preprocesses; the codecs and OpenCV let other threads run meanwhile
 
     @classmethod
-    def load(cls, directory: Path, device: torch.device) -> "Classifier":
-        """Loads an unpacked archive; raises LoadError naming the file, the key and what was expected."""
+    def load(cls, directory: Path, device: torch.device, **changes: Any) -> "Classifier":
+        """Loads an unpacked archive; raises LoadError naming the file, the key and what was expected.
+
+        changes: of the settings, for those who compare.
+        """
         settings, server = read_settings(directory)
+        settings = replace(settings, **changes)
         labels = read_labels(directory)
         thresholds = read_thresholds(directory, labels)
         pipeline, input_shape = read_pipeline(directory)
+        if settings.decode == "scaled" and pipeline.resize is None:
+            raise LoadError(directory / CONFIG_FILE, "handler.decode: scaled, expected exact: no resize comes first")
         metadata = read_metadata(directory)
         tensors = read_weights(directory)
         digests = file_digests(directory)
@@ -54,45 +71,57 @@ class Classifier:
             settings.architecture, len(labels), settings.model_kwargs, f"{directory / CONFIG_FILE}: handler"
         )
         load_weights(network, tensors, directory / WEIGHTS_FILE)
-        model = Model(network, device)
-        return cls(
-            settings,
-            labels,
-            thresholds,
-            pipeline,
-            input_shape,
-            model,
-            digest,
-            contents_sha256(digests),
-            metadata,
-            server.batchSize,
+        cores = share_cores(server.minWorkers)
+        classifier = cls(
+            settings=settings,
+            labels=labels,
+            thresholds=thresholds,
+            pipeline=pipeline,
+            input_shape=input_shape,
+            shortest_side=pipeline.resize.shortest_side if pipeline.resize and settings.decode == "scaled" else None,
+            model=Model(network, device, pipeline.normalise, settings.precision),
+            weights_sha256=digest,
+            contents_sha256=contents_sha256(digests),
+            metadata=metadata,
+            batch_size=server.batchSize,
+            torch_threads=settings.torch_threads or cores,
+            pool=ThreadPoolExecutor(settings.decode_threads or cores, "decode"),
         )
+        if settings.engine == "frozen":
+            classifier.model.freeze(
+                classifier._blank(server.batchSize), settings.golden_tolerance, f"{directory / CONFIG_FILE}: handler"
+            )
+        return classifier
 
     def decode(self, payload: bytes) -> NDArray[np.uint8]:
         """One encoded image → [H, W, 3] uint8; raises ItemError."""
-        return decode(payload, self.settings.limits)
+        return decode(payload, self.settings.limits, self.shortest_side)
 
-    def preprocess(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
-        """[H, W, 3] uint8 → [3, H, W] float32, as the network wants it."""
-        return self.pipeline(pixels)
+    def preprocess(self, pixels: NDArray[np.uint8]) -> Prepared:
+        """[H, W, 3] uint8 → what the network takes a batch of."""
+        return self.pipeline.prepare(pixels)
 
-    def score(self, images: Sequence[torch.Tensor | ItemError]) -> list[NDArray[np.float32] | ItemError]:
+    def side_by_side(self, function: Callable[[In], Out], items: Iterable[In]) -> list[Out]:
+        """The function of each item, in order, several at a time."""
+        return list(self.pool.map(function, items))
+
+    def score(self, images: Sequence[Prepared | ItemError]) -> list[NDArray[np.float32] | ItemError]:
         """Prepared images → scores [C] float32 each; what had failed before keeps its place."""
         outcomes: list[NDArray[np.float32] | ItemError] = [
             image if isinstance(image, ItemError) else ItemError() for image in images
         ]
-        sound = [(index, image) for index, image in enumerate(images) if isinstance(image, torch.Tensor)]
+        sound = [(index, image) for index, image in enumerate(images) if isinstance(image, np.ndarray)]
         for start in range(0, len(sound), self.batch_size):
             indices, chunk = zip(*sound[start : start + self.batch_size], strict=True)
             for index, scores in zip(indices, self._forward(chunk), strict=True):
                 outcomes[index] = attempt(_finite, scores)
         return outcomes
 
-    def _forward(self, images: Sequence[torch.Tensor]) -> list[NDArray[np.float32] | ItemError]:
+    def _forward(self, images: Sequence[Prepared]) -> list[NDArray[np.float32] | ItemError]:
         """One pass for all of them; where the memory doesn't do for that, one for each, once."""
 
-        def scores(images: Sequence[torch.Tensor]) -> NDArray[np.float32]:
-            return self.model.scores(torch.stack(list(images)))
+        def scores(images: Sequence[Prepared]) -> NDArray[np.float32]:
+            return self.model.scores(np.stack(images))
 
         together = attempt(scores, images)
         if isinstance(together, OutOfMemory):
@@ -104,11 +133,24 @@ class Classifier:
 
     def classify(self, payloads: Sequence[bytes | ItemError]) -> list[NDArray[np.float32] | ItemError]:
         """Encoded images → scores [C] float32 each, or the error of the one that failed."""
-        return self.score([attempt(self.preprocess, attempt(self.decode, payload)) for payload in payloads])
+
+        def prepare(payload: bytes | ItemError) -> Prepared | ItemError:
+            return attempt(self.preprocess, attempt(self.decode, payload))
+
+        return self.score(self.side_by_side(prepare, payloads))
 
     def warm_up(self) -> None:
-        """Runs the largest batch once: the first forward pass is slow, and a lack of memory should show at load."""
-        self.model.scores(torch.zeros(self.batch_size, *self.input_shape))
+        """Runs the largest batch and a single image: the first passes are slow, and a lack of memory should show at
+        load, as should Pillow's search for a codec that knows what is no image."""
+        for size in (self.batch_size, 1):
+            for _ in range(WARM_UPS):
+                self.model.scores(self._blank(size))
+        attempt(self.decode, b"")
+
+    def _blank(self, images: int) -> Prepared:
+        """A batch of black photos, prepared."""
+        image = self.preprocess(np.zeros((64, 64, 3), np.uint8))
+        return np.repeat(image[None], images, axis=0)
 
     def self_check(self, directory: Path) -> None:
         """Classifies the golden inputs; raises LoadError where a score is off by more than golden_tolerance."""

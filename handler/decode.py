@@ -34,6 +34,9 @@ SIGNATURES = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP|GIF8[79]a|BM|II\x2a\0|MM\0\x2a|II\x2b\0|MM\0\x2b", re.S
 )
 UNSUPPORTED = ("F", "I", "LAB")  # Pillow's modes of float and 32-bit samples, whose white is anywhere, and of Lab
+# What decoding takes at the most, for each thread: the worst is a WebP with alpha that must be turned.
+BYTES_A_PIXEL = 36
+MARGIN = 2  # what scaled decoding leaves for the pipeline to shrink: docs/performance.md compares
 ORIENTATION = 0x0112  # the EXIF tag
 # What to do with the stored pixels for each value of the EXIF tag (EXIF 2.32, 4.6.4 A).
 UPRIGHT = {
@@ -47,8 +50,11 @@ UPRIGHT = {
 }
 
 
-def decode(payload: bytes, limits: Limits) -> NDArray[np.uint8]:
+def decode(payload: bytes, limits: Limits, shortest_side: int | None = None) -> NDArray[np.uint8]:
     """Returns upright RGB pixels, [H, W, 3] uint8, of the first frame.
+
+    shortest_side: pixels of the shorter side that are needed. A JPEG is then decoded at a half, a quarter or an eighth
+    of its size where MARGIN times as many are left, at a fraction of the cost (libjpeg's scaled DCT).
 
     Transparency is laid on white, 16-bit samples are scaled to 8 and CMYK is converted without its profile.
     Raises TooManyBytes, NotAnImage, UnsupportedImage, CorruptImage, TooManyPixels or ExtremeAspectRatio.
@@ -63,6 +69,9 @@ def decode(payload: bytes, limits: Limits) -> NDArray[np.uint8]:
         raise
     with image:
         _check_size(image.size, limits)
+        if shortest_side is not None:
+            # Other formats ignore it.
+            image.draft(None, (MARGIN * shortest_side, MARGIN * shortest_side))
         _or_corrupt(image.load)
         if image.mode in UNSUPPORTED:
             raise UnsupportedImage("Samples of 32 bits and Lab colours are not supported. Send 8 or 16 bits a sample.")

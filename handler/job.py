@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-import torch
-
+from handler.classifier import Prepared
 from handler.errors import ItemError
 from handler.requests import Request
 from handler.responses import Answer, Outcome
@@ -25,7 +24,7 @@ class Job:
     request: Request
     queued: float | None = None  # seconds from the proxy to the handler, where there is a proxy
     seconds: dict[Stage, list[float]] = field(default_factory=lambda: {stage: [] for stage in STAGES})
-    images: list[torch.Tensor | ItemError] = field(default_factory=list)
+    images: list[Prepared | ItemError] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     answer: Answer | None = None
 

@@ -4,10 +4,12 @@ The file holds what `albumentations.to_dict` returns, so it names transforms of 
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -26,7 +28,43 @@ import albumentations.pytorch
 PROBES = ((300, 451), (451, 300), (64, 64))
 RUNS = 5  # of each, to catch a random choice that each run makes anew
 
-Pipeline = Callable[[NDArray[np.uint8]], torch.Tensor]
+
+class Normalise(torch.nn.Module):
+    """[N, H, W, 3] uint8 → [N, 3, H, W] float32: albumentations' `Normalize` and `ToTensorV2`, for a batch at once."""
+
+    mean: torch.Tensor  # [3, 1, 1]
+    scale: torch.Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], max_pixel_value: float) -> None:
+        super().__init__()
+        limit = np.float32(max_pixel_value)
+        # In the order and precision of albumentations: the same bits come out.
+        self.register_buffer("mean", _channels(np.asarray(mean, np.float32) * limit), persistent=False)
+        self.register_buffer("scale", _channels(np.reciprocal(np.asarray(std, np.float32) * limit)), persistent=False)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return (images.permute(0, 3, 1, 2).to(torch.float32) - self.mean) * self.scale
+
+
+@dataclass(frozen=True)
+class Resize:
+    """The resize with which a pipeline begins."""
+
+    shortest_side: int  # pixels that it needs of the shorter side
+    averages: bool  # whether it shrinks by area averaging, as a JPEG decoder does
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """`prepare` is done for each photo, `normalise` for each batch."""
+
+    prepare: Callable[[NDArray[np.uint8]], NDArray[Any]]  # [h, w, 3] uint8 → what `normalise` takes a batch of
+    normalise: torch.nn.Module  # [N, H, W, 3] uint8, or what is done already → [N, 3, H, W] float32
+    resize: Resize | None
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
+        """The whole of it: [h, w, 3] uint8 → [3, H, W] float32."""
+        return self.normalise(torch.from_numpy(self.prepare(pixels)[None].copy()))[0]  # type: ignore[no-any-return]
 
 
 def read_pipeline(directory: Path) -> tuple[Pipeline, tuple[int, int, int]]:
@@ -38,7 +76,7 @@ def read_pipeline(directory: Path) -> tuple[Pipeline, tuple[int, int, int]]:
 
 
 def make_pipeline(serialized: Any, source: object) -> Pipeline:
-    """The serialized dict → a function from [H, W, 3] uint8 to [3, H', W'] float32."""
+    """The serialized dict, with its normalisation put off where that gives the same bits."""
     if not isinstance(serialized, dict) or "transform" not in serialized:
         raise LoadError(source, "transform: missing, expected what albumentations.to_dict returns")
     _check_certain(serialized["transform"], source)
@@ -48,14 +86,51 @@ def make_pipeline(serialized: Any, source: object) -> Pipeline:
         raise LoadError(
             source, f"transform: {' '.join(str(error).split())}, expected albumentations transforms"
         ) from None
+    steps = list(transform) if isinstance(transform, A.Compose) else [transform]
+    resize = _resize(steps[0]) if steps else None
+    last = [step for step in steps if not isinstance(step, A.pytorch.ToTensorV2)][-1:]
+    if last and (normalise := _normalise(last[0])) is not None:
+        front = A.Compose(steps[: steps.index(last[0])])
+        if _gives_bytes(front):
+            return Pipeline(lambda pixels: front(image=pixels)["image"], normalise, resize)
 
-    def pipeline(pixels: NDArray[np.uint8]) -> torch.Tensor:
+    def prepare(pixels: NDArray[np.uint8]) -> NDArray[Any]:
         image = transform(image=pixels)["image"]
-        if isinstance(image, np.ndarray):
-            image = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-        return image  # type: ignore[no-any-return]
+        return image.transpose(2, 0, 1) if isinstance(image, np.ndarray) else image.numpy()
 
-    return pipeline
+    return Pipeline(prepare, torch.nn.Identity(), resize)
+
+
+def _resize(step: Any) -> Resize | None:
+    if isinstance(step, A.Resize):
+        side = max(step.height, step.width)
+    elif isinstance(step, A.SmallestMaxSize | A.LongestMaxSize) and isinstance(step.max_size, int):
+        side = step.max_size
+    else:
+        return None
+    return Resize(side, step.interpolation == cv2.INTER_AREA or getattr(step, "area_for_downscale", None) == "image")
+
+
+def _normalise(step: Any) -> Normalise | None:
+    """Its counterpart for a batch, if for every value of a byte it gives the same bits."""
+    if not isinstance(step, A.Normalize) or step.normalization != "standard":
+        return None
+    normalise = Normalise(step.mean, step.std, step.max_pixel_value)
+    ramp = np.repeat(np.arange(256, dtype=np.uint8).reshape(16, 16, 1), 3, axis=2)
+    expected = torch.from_numpy(step(image=ramp)["image"]).permute(2, 0, 1)
+    return normalise if torch.equal(normalise(torch.from_numpy(ramp)[None])[0], expected) else None
+
+
+def _gives_bytes(front: A.Compose) -> bool:
+    try:
+        images = [front(image=np.zeros((*size, 3), np.uint8))["image"] for size in PROBES]
+    except Exception:  # `probe` says what is wrong with it
+        return False
+    return all(isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 for image in images)
+
+
+def _channels(values: NDArray[np.float32]) -> torch.Tensor:
+    return torch.from_numpy(np.broadcast_to(values, 3).copy()).view(3, 1, 1)
 
 
 def _check_certain(step: Any, source: object) -> None:

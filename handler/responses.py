@@ -40,6 +40,7 @@ class Prediction(TypedDict):
 
 
 OK = "ok"
+SPEED = ("decode", "precision", "engine", "torch_threads", "decode_threads", "tuned")  # settings that describe shows
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ class Responder:
                 "top_k": min(classifier.settings.top_k, len(classifier.labels)),
                 "options": HEADERS,
                 "device": str(classifier.model.device),
+                "speed": {key: getattr(classifier.settings, key) for key in SPEED},
                 "contents_sha256": classifier.contents_sha256,
                 "metadata": classifier.metadata,
             },

@@ -45,6 +45,12 @@ class Settings:
     top_k: int = _bounded(5, 1, 100_000)  # how many of the best scores are listed unless the request says
     self_check: bool = True  # classify the golden inputs before serving
     golden_tolerance: float = _bounded(0.01, 1e-6, 0.5)  # largest allowed difference of a golden score
+    decode: Literal["exact", "scaled"] = "exact"  # whether a JPEG is decoded whole, or smaller where that does
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of the network
+    engine: Literal["frozen", "eager"] = "frozen"  # the network as recorded once, or as Python runs it
+    torch_threads: int | None = _bounded(None, 1, 1024)  # for one forward pass; else the worker's share of the cores
+    decode_threads: int | None = _bounded(None, 1, 1024)  # images decoded side by side; else the same
+    tuned: dict[str, Any] = field(default_factory=dict)  # what scripts/tune.py measured when it chose
     limits: Limits = field(default_factory=Limits)
 
 
@@ -55,7 +61,8 @@ class ServerSettings:
     minWorkers: int = _bounded(1, 1, 1024)
     maxWorkers: int = _bounded(1, 1, 1024)
     batchSize: int = _bounded(8, 1, 1024)  # requests that are classified together, at the most
-    maxBatchDelay: int = _bounded(5, 0, 60_000)  # milliseconds that a request waits for its batch to fill
+    # Milliseconds that an idle worker waits for more; 0 would be TorchServe's default, 100.
+    maxBatchDelay: int = _bounded(1, 1, 60_000)
     responseTimeout: int = _bounded(60, 1, 3600)  # seconds until a silent worker is restarted
     startupTimeout: int = _bounded(300, 1, 3600)  # seconds that a worker may take to load
     deviceType: Literal["cpu", "gpu"] | None = None

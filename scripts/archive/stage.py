@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
@@ -29,6 +30,8 @@ from scripts.archive.recipe import Recipe
 from scripts.archive.sources import parse_labels, pipeline_from_timm, read_labels_file, read_thresholds_file
 
 DEFAULT_THRESHOLD = 0.5
+# The settings that round nowhere and skip nothing.
+PLAIN = {"decode": "exact", "precision": "float32", "engine": "eager"}
 LIBRARIES = ("torch", "torchvision", "timm", "albumentations", "opencv-python-headless", "pillow", "numpy")
 
 
@@ -48,7 +51,10 @@ def write_stage(recipe: Recipe, directory: Path) -> Classifier:
     thresholds = _thresholds(recipe, checkpoint, labels)
     load_weights(network, checkpoint.tensors, recipe.checkpoint)
     preprocessing, preprocessing_source = _preprocessing(recipe, checkpoint, network, settings)
-    input_shape = probe(make_pipeline(preprocessing, preprocessing_source), preprocessing_source)
+    pipeline = make_pipeline(preprocessing, preprocessing_source)
+    input_shape = probe(pipeline, preprocessing_source)
+    if "decode" not in recipe.handler and pipeline.resize is not None and pipeline.resize.averages:
+        settings = replace(settings, decode="scaled")  # docs/performance.md: such a pipeline hardly sees it
     _check_forward(network, input_shape, len(labels), preprocessing_source)
 
     write_settings(directory / CONFIG_FILE, settings, server)
@@ -131,19 +137,23 @@ def _metadata(recipe: Recipe, architecture: str, labels: tuple[str, ...], direct
 
 
 def _write_golden(recipe: Recipe, directory: Path) -> Classifier:
-    """Scores the golden inputs on the very code that serves. Four decimals: what other processors agree on."""
+    """Scores the golden inputs plainly, and holds what serves to that.
+
+    Four decimals: what other processors agree on.
+    """
     images = {path.name: _read(path) for path in recipe.golden} if recipe.golden else _patterns()
     if recipe.golden and len(images) != len(recipe.golden):
         raise LoadError("recipe", "golden: two files of one name, expected distinct names")
-    classifier = Classifier.load(directory, torch.device("cpu"))
+    plain = Classifier.load(directory, torch.device("cpu"), **PLAIN)
     expected = {}
     (directory / GOLDEN_DIRECTORY).mkdir()
-    for (name, image), scores in zip(images.items(), classifier.classify(list(images.values())), strict=True):
+    for (name, image), scores in zip(images.items(), plain.classify(list(images.values())), strict=True):
         if isinstance(scores, ItemError):
             raise LoadError(name, f"golden: {scores.code}: {scores}")
         (directory / GOLDEN_DIRECTORY / name).write_bytes(image)
         expected[name] = [round(float(score), 4) for score in scores]
     _write_json(directory / GOLDEN_FILE, expected)
+    classifier = Classifier.load(directory, torch.device("cpu"))
     classifier.self_check(directory)
     return classifier
 

@@ -20,7 +20,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, demo_checkpoint: Path) -> Pa
     demo = demo_recipe(demo_checkpoint)
     wide = {"batchSize": WIDE, "maxBatchDelay": 1000, "responseTimeout": 15}
     build_faulty(replace(demo, name="faulty", torchserve=wide), store / "faulty.mar")
-    narrow = {"batchSize": 4, "maxBatchDelay": 0, "jobQueueSize": QUEUE}
+    narrow = {"batchSize": 4, "maxBatchDelay": 1, "jobQueueSize": QUEUE}
     build_archive(replace(demo, name="narrow", torchserve=narrow), store / "narrow.mar")
     return store
 

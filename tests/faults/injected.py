@@ -5,20 +5,21 @@ import os
 import time
 from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from handler.model import Model
 
 _scores = Model.scores
 
 
-def _colour(image: torch.Tensor) -> tuple[int, ...] | None:
+def _colour(image: NDArray[np.uint8]) -> tuple[int, ...] | None:
     """Red, green and blue as 0 or 1 each, of a photo of one colour; None of any other."""
-    return None if float(image.std((1, 2)).max()) > 0 else tuple(int(mean > 0) for mean in image.mean((1, 2)))
+    return None if image.std((0, 1)).max() > 0 else tuple(int(mean > 127) for mean in image.mean((0, 1)))
 
 
-def _scores_with_faults(self: Model, images: torch.Tensor) -> Any:
-    colours = [_colour(image) for image in images]
+def _scores_with_faults(self: Model, batch: NDArray[Any]) -> Any:
+    colours = [_colour(image) for image in batch]
     if (1, 0, 0) in colours:  # red
         time.sleep(3600)
     if (0, 1, 0) in colours:  # green
@@ -27,7 +28,7 @@ def _scores_with_faults(self: Model, images: torch.Tensor) -> Any:
         raise MemoryError
     if (1, 0, 1) in colours:  # magenta
         raise MemoryError
-    return _scores(self, images)
+    return _scores(self, batch)
 
 
 Model.scores = _scores_with_faults  # type: ignore[method-assign]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from samples import CHELSEA, COFFEE, chelsea
 
 from handler.classifier import Classifier
@@ -42,7 +43,7 @@ def test_no_images(demo: Classifier) -> None:
 
 def test_a_failing_forward_pass_fails_its_images_alone(demo: Classifier) -> None:
     class Broken:
-        def scores(self, images: torch.Tensor) -> None:
+        def scores(self, images: NDArray[Any]) -> None:
             raise RuntimeError("device on fire")
 
     broken = dataclasses.replace(demo, model=Broken())  # type: ignore[arg-type]
@@ -59,7 +60,7 @@ class Crammed:
         self.passes: list[int] = []
         self.freed = 0
 
-    def scores(self, images: torch.Tensor) -> np.ndarray:  # type: ignore[type-arg]
+    def scores(self, images: NDArray[Any]) -> NDArray[np.float32]:
         self.passes.append(len(images))
         if len(images) > 1 or float(images.mean()) == self.never:
             raise MemoryError
@@ -71,7 +72,7 @@ class Crammed:
 
 def test_a_batch_that_the_memory_does_not_do_for_is_tried_one_by_one(demo: Classifier) -> None:
     model = Crammed(never=0.25)
-    images = [torch.full((3, 4, 4), value) for value in (0.5, 0.25, 0.75)]
+    images = [np.full((4, 4, 3), value) for value in (0.5, 0.25, 0.75)]
     first, second, third = dataclasses.replace(demo, model=model).score(images)  # type: ignore[arg-type]
     assert model.passes == [3, 1, 1, 1]
     assert model.freed == 1
@@ -83,14 +84,14 @@ def test_a_batch_that_the_memory_does_not_do_for_is_tried_one_by_one(demo: Class
 
 def test_one_image_that_the_memory_does_not_do_for_is_tried_again_once(demo: Classifier) -> None:
     model = Crammed(never=0.25)
-    [outcome] = dataclasses.replace(demo, model=model).score([torch.full((3, 4, 4), 0.25)])  # type: ignore[arg-type]
+    [outcome] = dataclasses.replace(demo, model=model).score([np.full((4, 4, 3), 0.25)])  # type: ignore[arg-type]
     assert model.passes == [1, 1]
     assert isinstance(outcome, OutOfMemory)
 
 
 def test_a_score_that_is_no_number_fails_its_image_alone(demo: Classifier) -> None:
     class Half:
-        def scores(self, images: torch.Tensor) -> np.ndarray:  # type: ignore[type-arg]
+        def scores(self, images: NDArray[Any]) -> NDArray[np.float32]:
             return np.array([[np.nan] * 13, [0.5] * 13], dtype=np.float32)
 
     first, second = dataclasses.replace(demo, model=Half()).classify([CHELSEA, COFFEE])  # type: ignore[arg-type]
@@ -149,12 +150,12 @@ def test_self_check_of_an_input_that_cannot_be_read(tiny_directory: Path) -> Non
         Classifier.load(tiny_directory, CPU).self_check(tiny_directory)
 
 
-def test_warm_up_runs_the_largest_batch(demo: Classifier) -> None:
+def test_warm_up_runs_the_largest_batch_and_one_image(demo: Classifier) -> None:
     shapes = []
 
     class Recorder:
-        def scores(self, images: torch.Tensor) -> None:
+        def scores(self, images: NDArray[Any]) -> None:
             shapes.append(tuple(images.shape))
 
     dataclasses.replace(demo, model=Recorder()).warm_up()  # type: ignore[arg-type]
-    assert shapes == [(8, 3, 224, 224)]
+    assert shapes == [(8, 224, 224, 3)] * 3 + [(1, 224, 224, 3)] * 3

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
-from samples import PHOTOS, encode, noise
+from samples import CHELSEA, PHOTOS, encode, noise
 
 from handler.decode import decode
-from handler.errors import ItemError, attempt
+from handler.errors import CorruptImage, ItemError, TooManyPixels, attempt
 from handler.settings import Limits
 
 LIMITS = Limits()
@@ -190,3 +190,40 @@ def _code(payload: bytes, limits: Limits = LIMITS) -> str:
     with pytest.raises(ItemError) as caught:
         decode(payload, limits)
     return caught.value.code
+
+
+@pytest.mark.parametrize(
+    ("size", "shortest_side", "expected"),
+    [
+        ((1600, 1200), 64, (200, 150)),  # an eighth: 150 are more than twice 64
+        ((1600, 1200), 75, (200, 150)),
+        ((1600, 1200), 76, (400, 300)),
+        ((1600, 1200), 300, (800, 600)),
+        ((1600, 1200), 301, (1600, 1200)),
+        ((300, 200), 256, (300, 200)),  # nothing is enlarged
+    ],
+)
+def test_a_jpeg_is_decoded_as_small_as_the_pipeline_allows(
+    size: tuple[int, int], shortest_side: int, expected: tuple[int, int]
+) -> None:
+    payload = encode(Image.open(BytesIO(CHELSEA)).resize(size), "JPEG")
+    pixels = decode(payload, LIMITS, shortest_side)
+    assert pixels.shape == (*expected[::-1], 3)
+    whole = cv2.resize(decode(payload, LIMITS), expected, interpolation=cv2.INTER_AREA)
+    assert np.abs(pixels.astype(int) - whole).mean() < 3
+
+
+def test_scaled_decoding_keeps_the_guards_and_the_orientation() -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    payload = encode(Image.open(BytesIO(CHELSEA)).resize((1600, 1200)), "JPEG", exif=exif)
+    assert decode(payload, LIMITS, 64).shape == (200, 150, 3)
+    with pytest.raises(TooManyPixels):
+        decode(payload, Limits(max_pixels=1_000_000), 64)
+    with pytest.raises(CorruptImage):
+        decode(payload[:20_000], LIMITS, 64)
+
+
+def test_other_formats_are_decoded_whole() -> None:
+    pixels = noise(200, 300)
+    assert np.array_equal(decode(encode(pixels), LIMITS, 16), pixels)

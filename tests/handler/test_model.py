@@ -8,14 +8,18 @@ from samples import TINY, random_weights
 
 from handler.errors import LoadError
 from handler.model import Model, create_network, load_weights, read_weights
+from handler.preprocess import Normalise
+
+CPU = torch.device("cpu")
+AS_IT_IS = torch.nn.Identity()
+IMAGES = np.random.default_rng(0).random((2, 3, 160, 160), dtype=np.float32)
 
 
 def test_scores_are_a_sigmoid_for_each_class() -> None:
     network = create_network(TINY, 3, {}, "here")
-    images = torch.rand(2, 3, 160, 160, generator=torch.Generator().manual_seed(0))
-    scores = Model(network, torch.device("cpu")).scores(images)
+    scores = Model(network, CPU, AS_IT_IS).scores(IMAGES)
     with torch.inference_mode():
-        expected = torch.sigmoid(network(images)).numpy()
+        expected = torch.sigmoid(network(torch.from_numpy(IMAGES))).numpy()
     assert scores.shape == (2, 3)
     assert scores.dtype == np.float32
     np.testing.assert_allclose(scores, expected, atol=1e-6)
@@ -74,9 +78,9 @@ def test_a_lack_of_memory_is_python_s_own_error(error: Exception) -> None:
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             raise error
 
-    model = Model(Full(), torch.device("cpu"))
+    model = Model(Full(), CPU, AS_IT_IS)
     with pytest.raises(MemoryError):
-        model.scores(torch.zeros(1, 3, 4, 4))
+        model.scores(IMAGES)
     model.free_memory()
 
 
@@ -86,4 +90,46 @@ def test_torch_really_says_so_when_a_cpu_has_too_little() -> None:
             return torch.empty(2**46)
 
     with pytest.raises(MemoryError):
-        Model(Greedy(), torch.device("cpu")).scores(torch.zeros(1, 3, 4, 4))
+        Model(Greedy(), CPU, AS_IT_IS).scores(IMAGES)
+
+
+def test_frozen_scores_are_those_of_the_network_for_any_batch() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 160, 160, 3), dtype=np.uint8)
+    network = create_network(TINY, 3, {}, "here")
+    normalise = Normalise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 255)
+    plain, frozen = (Model(network, CPU, normalise) for _ in range(2))
+    frozen.freeze(pixels[:4], 0.01, "here")
+    assert isinstance(frozen.scorer, torch.jit.ScriptModule)
+    for images in (1, 3, 4, 8):
+        np.testing.assert_allclose(frozen.scores(pixels[:images]), plain.scores(pixels[:images]), atol=1e-5)
+
+
+def test_a_network_that_a_record_does_not_hold_is_refused() -> None:
+    class Counting(torch.nn.Module):
+        """Scores by the number of images, as Python sees it: the record keeps that of its example."""
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.full((len(images), 3), float(len(images) % 2))
+
+    with pytest.raises(LoadError, match=r"here: engine: frozen, expected eager: scores differ by 0\.2311"):
+        Model(Counting(), CPU, AS_IT_IS).freeze(IMAGES, 0.01, "here")
+
+
+def test_a_network_that_can_not_be_recorded_is_refused() -> None:
+    class Asking(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            if torch._C._get_tracing_state() is not None:
+                raise TypeError("not under a tracer")
+            return images.mean((2, 3))
+
+    with pytest.raises(LoadError, match="here: engine: frozen, expected eager: this architecture fails: not under"):
+        Model(Asking(), CPU, AS_IT_IS).freeze(IMAGES, 0.01, "here")
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_reduced_precision_gives_float32_scores_nearby(precision: str) -> None:
+    network = create_network(TINY, 3, {}, "here")
+    plain, reduced = Model(network, CPU, AS_IT_IS).scores(IMAGES), Model(network, CPU, AS_IT_IS, precision)
+    scores = reduced.scores(IMAGES)
+    assert scores.dtype == np.float32
+    assert 0 < np.abs(scores - plain).max() < 0.05

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import albumentations as A
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -11,7 +12,7 @@ from albumentations.pytorch import ToTensorV2
 from samples import noise
 
 from handler.errors import LoadError
-from handler.preprocess import make_pipeline, probe, read_pipeline
+from handler.preprocess import Resize, make_pipeline, probe, read_pipeline
 
 
 def _serialize(*steps: Any) -> dict[str, Any]:
@@ -93,3 +94,41 @@ def test_pixels_are_left_alone() -> None:
     before = pixels.copy()
     make_pipeline(_serialize(A.Normalize(), ToTensorV2()), "here")(pixels)
     assert np.array_equal(pixels, before)
+
+
+def test_the_batch_is_normalised_to_the_same_bits() -> None:
+    steps = [A.Resize(64, 96), A.Normalize(), ToTensorV2()]
+    pipeline = make_pipeline(_serialize(*steps), "here")
+    prepared = [pipeline.prepare(noise()), pipeline.prepare(np.full((64, 96, 3), 255, np.uint8))]
+    assert [each.dtype for each in prepared] == [np.uint8] * 2
+    whole = [A.Compose(steps)(image=pixels)["image"] for pixels in (noise(), np.full((64, 96, 3), 255, np.uint8))]
+    assert torch.equal(pipeline.normalise(torch.from_numpy(np.stack(prepared))), torch.stack(whole))
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [A.Resize(64, 96), A.Normalize(normalization="image"), ToTensorV2()],  # by what each image holds
+        [A.Resize(64, 96), A.ToFloat(), A.Normalize(max_pixel_value=1), ToTensorV2()],
+        [A.Resize(64, 96), A.Normalize(), A.HorizontalFlip(p=1), ToTensorV2()],
+    ],
+)
+def test_what_can_not_be_put_off_is_done_for_each_image(steps: list[Any]) -> None:
+    pipeline = make_pipeline(_serialize(*steps), "here")
+    assert pipeline.prepare(noise()).dtype != np.uint8
+    assert torch.equal(pipeline(noise()), A.Compose(steps)(image=noise())["image"])
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [
+        (A.SmallestMaxSize(64, area_for_downscale="image"), Resize(64, averages=True)),
+        (A.SmallestMaxSize(64), Resize(64, averages=False)),
+        (A.SmallestMaxSize([64, 96]), None),  # chooses one of them
+        (A.LongestMaxSize(64, interpolation=cv2.INTER_AREA), Resize(64, averages=True)),
+        (A.Resize(64, 96), Resize(96, averages=False)),
+        (A.CenterCrop(64, 64), None),
+    ],
+)
+def test_the_resize_that_a_scaled_decode_must_leave_enough_for(first: Any, expected: Resize | None) -> None:
+    assert make_pipeline(_serialize(first, A.Normalize(), ToTensorV2()), "here").resize == expected

@@ -129,6 +129,11 @@ def test_describe(responder: Responder) -> None:
     assert body["model"] == MODEL
     assert body["labels"][0] == {"name": "tabby", "index": 0, "threshold": 0.37}
     assert body["input_shape"] == [3, 224, 224]
+    assert (body["speed"]["decode"], body["speed"]["precision"], body["speed"]["engine"]) == (
+        "scaled",
+        "float32",
+        "frozen",
+    )
     assert body["limits"]["max_images"] == 16
     assert set(body["options"]) == {"threshold", "top_k", "all_scores"}
     assert "not a judge of cats" in " ".join(body["metadata"]["notes"].split())

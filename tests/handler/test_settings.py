@@ -20,7 +20,21 @@ def test_defaults(tmp_path: Path) -> None:
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    settings = Settings("vit", {"img_size": 64}, "best_label", 3, False, 0.02, Limits(max_images=2))
+    settings = Settings(
+        "vit",
+        {"img_size": 64},
+        "best_label",
+        3,
+        False,
+        0.02,
+        "scaled",
+        "bfloat16",
+        "eager",
+        2,
+        3,
+        {"gain": 1.5},
+        Limits(max_images=2),
+    )
     server = ServerSettings(minWorkers=2, maxWorkers=3, deviceType="gpu", deviceIds=[0, 1])
     write_settings(tmp_path / "model-config.yaml", settings, server)
     assert read_settings(tmp_path) == (settings, server)

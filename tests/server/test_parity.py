@@ -35,13 +35,27 @@ PIPELINE = A.Compose(
 )
 
 
+SAME, SCALED = 1e-4, 0.02  # the demo decodes large JPEGs at reduced scale: docs/performance.md has the differences
+
+
 @pytest.mark.parametrize(
-    "photo", [CHELSEA, COFFEE, ROCKET, chelsea(200), chelsea(1280), chelsea(4032, quality=50), chelsea(300, "WEBP")]
+    ("photo", "tolerance"),
+    [
+        (CHELSEA, SAME),
+        (COFFEE, SAME),
+        (ROCKET, SAME),
+        (chelsea(200), SAME),
+        (chelsea(1280), SAME),
+        (chelsea(4032, quality=50), SCALED),
+        (chelsea(300, "WEBP"), SAME),
+    ],
 )
-def test_scores_are_those_of_the_reference(send: Send, network: torch.nn.Module, photo: bytes) -> None:
+def test_scores_are_those_of_the_reference(
+    send: Send, network: torch.nn.Module, photo: bytes, tolerance: float
+) -> None:
     pixels = np.asarray(Image.open(BytesIO(photo)).convert("RGB"))
     with torch.no_grad():
         logits = network(PIPELINE(image=pixels)["image"][None])[0, 281:294]
     expected = torch.sigmoid(logits - SHIFT).numpy()
     served = send(data=photo, headers={"X-All-Scores": "true"}).json()["scores"]
-    np.testing.assert_allclose(list(served.values()), expected, atol=1e-4)
+    np.testing.assert_allclose(list(served.values()), expected, atol=tolerance)
