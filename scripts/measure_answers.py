@@ -1,0 +1,116 @@
+#!/usr/bin/env python3
+"""How far the settings that save time move an archive's scores, against the plain ones: JPEG decoded whole, float32,
+the network as Python runs it.
+
+Every photo is taken at several sizes, qualities and chroma subsamplings. Enlarged photos are too smooth to show what a
+smaller decode loses, so each size is also filled with the photo side by side, as sharp as it is.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from handler.classifier import Classifier
+from handler.errors import LoadError
+from scripts.archive.check import unpacked
+from scripts.archive.stage import PLAIN
+
+ROOT = Path(__file__).resolve().parents[1]
+SIZES = ((640, 480), (1280, 960), (2000, 1500), (4032, 3024))
+QUALITIES = (60, 80, 95)
+SUBSAMPLINGS = {0: "4:4:4", 2: "4:2:0"}  # Pillow's numbers
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of one setting, over all variants of the photos."""
+
+    images: int
+    largest: float  # difference of a score
+    mean_of_largest: float  # the images' largest differences, averaged
+    labels_changed: float  # share of the images' labels that fire with one and not with the other
+    best_changed: float  # share of the images whose best label is another
+
+
+def variants(photos: Sequence[Path]) -> Iterator[bytes]:
+    """Each photo as JPEGs, enlarged and repeated to each size."""
+    for photo in photos:
+        with Image.open(photo) as opened:
+            image = opened.convert("RGB")
+        for width, height in SIZES:
+            tiles = Image.new("RGB", (width, height))
+            for x in range(0, width, image.width):
+                for y in range(0, height, image.height):
+                    tiles.paste(image, (x, y))
+            for filled in (image.resize((width, height), Image.Resampling.BICUBIC), tiles):
+                for quality in QUALITIES:
+                    for subsampling in SUBSAMPLINGS:
+                        buffer = BytesIO()
+                        filled.save(buffer, "JPEG", quality=quality, subsampling=subsampling)
+                        yield buffer.getvalue()
+
+
+def difference(plain: NDArray[np.float32], other: NDArray[np.float32], thresholds: NDArray[np.float64]) -> Difference:
+    """Both are scores [N, C]."""
+    worst = np.abs(plain - other).max(axis=1)
+    fired = (plain >= thresholds) != (other >= thresholds)
+    return Difference(
+        len(plain),
+        round(float(worst.max()), 5),
+        round(float(worst.mean()), 5),
+        round(float(fired.mean()), 5),
+        round(float((plain.argmax(axis=1) != other.argmax(axis=1)).mean()), 5),
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    device = torch.device(options.device)
+    changes: dict[str, dict[str, Any]] = {
+        "engine: frozen": {"engine": "frozen"},
+        "precision: bfloat16": {"precision": "bfloat16", "engine": "frozen", "golden_tolerance": 0.5},
+        "decode: scaled": {"decode": "scaled"},
+        "all three": {"engine": "frozen", "precision": "bfloat16", "decode": "scaled", "golden_tolerance": 0.5},
+    }
+    try:
+        with unpacked(options.archive) as directory:
+            plain = Classifier.load(directory, device, **PLAIN)
+            others = {name: Classifier.load(directory, device, **{**PLAIN, **each}) for name, each in changes.items()}
+    except LoadError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    scores: dict[str, list[NDArray[np.float32]]] = {name: [] for name in ("plain", *others)}
+    for jpeg in variants(options.photo):
+        for name, classifier in (("plain", plain), *others.items()):
+            [one] = classifier.classify([jpeg])
+            assert isinstance(one, np.ndarray), one
+            scores[name].append(one)
+    reference = np.stack(scores["plain"])
+    found = {name: asdict(difference(reference, np.stack(scores[name]), plain.thresholds)) for name in others}
+    print(json.dumps(found, indent=1))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photo", nargs="+", type=Path)
+    parser.add_argument("--archive", type=Path, default=ROOT / "model_store" / "cat-breeds.mar")
+    parser.add_argument("--device", default="cpu")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

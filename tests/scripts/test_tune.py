@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+import torch
+from samples import CHELSEA, COFFEE, PHOTOS, free_ports
+
+from scripts import tune
+from scripts.archive.check import read_outline
+from scripts.archive.manifest import read_archive
+from scripts.tune import Trial, best, try_networks
+
+
+def test_of_those_that_are_close_the_first_wins() -> None:
+    plain, wide, fast = Trial({"workers": 1}, 97.5), Trial({"workers": 2}, 100), Trial({"workers": 4}, 96)
+    assert best([plain, wide, fast]) is plain
+    assert best([Trial({}, 96), wide, fast]) is wide
+
+
+def test_each_network_is_compared_with_the_plain_one(demo_mar: Path) -> None:
+    threads = torch.get_num_threads()
+    try:
+        trials = try_networks(demo_mar, [CHELSEA, COFFEE], torch.device("cpu"))
+    finally:
+        torch.set_num_threads(threads)
+    assert [trial.settings for trial in trials] == [
+        {"engine": engine, "precision": precision}
+        for precision in ("float32", "bfloat16")
+        for engine in ("eager", "frozen")
+    ]
+    differences = [trial.difference for trial in trials]
+    assert differences[0] == 0
+    assert differences[1] is not None
+    assert differences[1] < 1e-4
+    assert all(one is not None and 1e-4 < one < 0.1 for one in differences[2:])
+
+
+def test_the_best_is_written_with_its_evidence(
+    demo_mar: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tune, "available_cores", lambda: 1)
+    output = tmp_path / "tuned.mar"
+    port = str(free_ports().inference)
+    flags = ["--output", str(output), "--batches", "4", "--seconds", "0.5", "--clients", "2", "--port", port]
+    assert tune.main([str(demo_mar), *flags, "--photo", str(PHOTOS / "chelsea.png")]) == 0
+    assert f"wrote    {output}" in capsys.readouterr().out
+    outline = read_outline(read_archive(output))
+    evidence = outline.settings.tuned
+    assert (outline.server.batchSize, outline.server.minWorkers) == (4, 1)
+    assert len(evidence["networks"]) == 4
+    [server] = evidence["servers"]
+    assert server["per_second"] > 0
+    assert (evidence["clients"], evidence["device"]) == (2, "cpu")
+
+    assert tune.main([str(demo_mar), *flags]) == 1
+    assert "exists already" in capsys.readouterr().err
