@@ -17,7 +17,7 @@ SLIM := python:3.12-slim-bookworm
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: help serve check demo install test test-image soak lint format lock lock-image image image-slim audit clean
+.PHONY: help serve check demo install test test-image soak tune bench lint format lock lock-image image image-slim audit clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -54,6 +54,17 @@ test-image: $(INSTALLED)  ## build both images and test them; skipped where no c
 
 soak: $(INSTALLED) $(DEMO)  ## 20,000 requests, and what they do to the memory (ARGS for scripts/soak.py)
 	$(BIN)/python scripts/soak.py --photo $(PHOTO) $(ARGS)
+
+TUNED := build/tuned/$(notdir $(ARCHIVE))
+
+tune: $(INSTALLED) $(ARCHIVE)  ## the fastest settings for ARCHIVE on this machine, with evidence, in a copy (ARGS)
+	$(BIN)/python scripts/tune.py $(ARCHIVE) --force $(ARGS)
+
+$(TUNED): $(ARCHIVE)
+	$(MAKE) tune ARGS="--tolerance 0.05"
+
+bench: $(INSTALLED) $(TUNED)  ## this project beside its peers; needs wrk (ARGS for bench/run.py)
+	$(BIN)/python bench/run.py --photo $(PHOTO) --tuned $(TUNED) $(ARGS)
 
 image: export DOCKER_BUILDKIT = 1
 image:  ## the image on PyTorch's own images (DOCKER, BUILD_FLAGS)

@@ -1,0 +1,1 @@
+"""This project beside its peers, on the same images in the same run: `make bench`."""

@@ -1,0 +1,33 @@
+"""One process that classifies a photo again and again by an archive's own code, as its worker would, without a server.
+
+Reads `SECONDS PHOTO` lines and answers each with the images a second that it reached.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from handler.classifier import Classifier
+from handler.cores import use_threads
+from scripts.archive.check import unpacked
+
+
+def main() -> None:
+    with unpacked(Path(sys.argv[1])) as directory:
+        classifier = Classifier.load(directory, torch.device("cpu"))
+    use_threads(classifier.torch_threads)
+    classifier.warm_up()
+    print("ready", flush=True)
+    for line in sys.stdin:
+        seconds, path = line.rstrip("\n").split(" ", 1)
+        batch = [Path(path).read_bytes()] * classifier.batch_size
+        done, started = 0, time.perf_counter()
+        while (passed := time.perf_counter() - started) < float(seconds):
+            done += len(classifier.classify(batch))
+        print(done / passed, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""The servers that are measured, each as a process that is started, waited for and really stopped."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import requests
+import torch
+
+from bench.load import Body
+from scripts.archive.check import read_outline
+from scripts.archive.manifest import Archive, read_archive
+from scripts.server.torchserve import Ports, TorchServe
+
+ROOT = Path(__file__).resolve().parents[1]
+READY = 120.0  # seconds
+
+
+class Contestant(ABC):
+    """`family`: of several settings of one family the best one counts."""
+
+    body: Body = "raw"
+    labels = True  # whether it answers with this project's labels
+
+    def __init__(self, name: str, family: str, url: str) -> None:
+        self.name, self.family, self.url = name, family, url
+
+    @abstractmethod
+    def start(self) -> None: ...
+
+    @abstractmethod
+    def stop(self) -> None: ...
+
+    def check(self, photo: Path) -> None:
+        """Raises AssertionError unless it knows Chelsea."""
+        content = photo.read_bytes()
+        if self.body == "form":
+            answer = requests.post(self.url, files={"image": ("image.jpg", content, "image/jpeg")}, timeout=60)
+        else:
+            answer = requests.post(self.url, data=content, timeout=60)
+        assert answer.status_code == 200, answer.text
+        found = answer.json()
+        names = [label["name"] for label in found["labels"]] if self.labels else list(found)[:1]
+        assert {"tiger cat", "Egyptian cat"} & set(names), found
+
+
+class OnTorchServe(Contestant):
+    """This project, or TorchServe's own handler: the same front end with the same settings."""
+
+    def __init__(self, name: str, family: str, archive: Archive, port: int, logs: Path, labels: bool = True) -> None:
+        self.server = TorchServe([archive], archive.path.parent, Ports(*range(port, port + 5)), logs)
+        self.labels = labels
+        super().__init__(name, family, f"{self.server.inference}/predictions/{archive.name}")
+
+    def start(self) -> None:
+        self.server.start()
+        self.server.wait_ready()
+
+    def stop(self) -> None:
+        self.server.stop()
+
+
+class Process(Contestant):
+    """A server of Python's, by its command line."""
+
+    def __init__(
+        self,
+        name: str,
+        family: str,
+        url: str,
+        body: Body,
+        command: list[str],
+        environment: Mapping[str, Any],
+        log: Path,
+    ) -> None:
+        super().__init__(name, family, url)
+        self.body = body
+        self._command, self._log = command, log
+        self._environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            **{key: str(each) for key, each in environment.items()},
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                self._command, env=self._environment, stdout=log, stderr=log, start_new_session=True
+            )
+        deadline = time.monotonic() + READY
+        while True:
+            with suppress(requests.RequestException):
+                requests.get(self.url, timeout=5)  # of the wrong method: it is there
+                return
+            assert self._process.poll() is None, self._log.read_text()
+            assert time.monotonic() < deadline, self._log.read_text()
+            time.sleep(0.5)
+
+    def stop(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            with suppress(ProcessLookupError):  # its workers are in its group, and none but they
+                os.killpg(process.pid, 15)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, 9)
+            process.wait()
+
+
+def fastapi(workers: int, threads: int, port: int, checkpoint: Path, logs: Path) -> Process:
+    name = f"FastAPI + timm, {workers} x {threads} threads"
+    command = [sys.executable, "-m", "uvicorn", "bench.peers.fastapi_app:app", "--log-level", "warning"]
+    command += ["--port", str(port), "--workers", str(workers)]
+    environment = {"THREADS": threads, "CHECKPOINT": checkpoint}
+    url = f"http://127.0.0.1:{port}/predict"
+    return Process(name, "FastAPI + timm", url, "raw", command, environment, logs / f"fastapi-{port}.log")
+
+
+def litserve(workers: int, threads: int, batch: int, port: int, checkpoint: Path, logs: Path) -> Process:
+    name = f"LitServe, {workers} x {threads} threads, batch {batch}"
+    environment = {"THREADS": threads, "WORKERS": workers, "BATCH": batch, "PORT": port, "CHECKPOINT": checkpoint}
+    command = [sys.executable, "-m", "bench.peers.litserve_app"]
+    url = f"http://127.0.0.1:{port}/predict"
+    return Process(name, "LitServe", url, "form", command, environment, logs / f"litserve-{port}.log")
+
+
+def image_classifier(batch: int, port: int, checkpoint: Path, work: Path) -> OnTorchServe:
+    """TorchServe's own handler with the same weights, one worker."""
+    name = f"ic-{batch}"
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    weights = work / f"{name}.pt"
+    torch.save({f"network.{key}": tensor for key, tensor in content["model_state_dict"].items()}, weights)
+    config, labels = work / f"{name}.yaml", work / "index_to_name.json"
+    config.write_text(f"minWorkers: 1\nmaxWorkers: 1\nbatchSize: {batch}\nmaxBatchDelay: 5\n")
+    labels.write_text(json.dumps(dict(enumerate(content["class_names"]))))
+    command = [sys.executable, "-m", "model_archiver.model_packaging", "--model-name", name, "--version", "1.0"]
+    command += ["--handler", "image_classifier", "--serialized-file", str(weights), "--config-file", str(config)]
+    command += ["--model-file", str(Path(__file__).parent / "peers" / "torchserve_model.py")]
+    command += ["--extra-files", str(labels), "--export-path", str(work), "--force"]
+    subprocess.run(command, check=True, capture_output=True)
+    archive = read_archive(work / f"{name}.mar")
+    shown = f"TorchServe's image_classifier, batch {batch}"
+    return OnTorchServe(shown, f"image_classifier, batch {batch}", archive, port, work / f"{name}-logs", labels=False)
+
+
+class Ceiling:
+    """What the machine gives without a server: the archive's own code in a tight loop, a process for each worker."""
+
+    def __init__(self, archive: Path, of: str) -> None:
+        self.name, self.of = f"no server: the code of {of}", of
+        self._archive = archive
+        self._processes: list[subprocess.Popen[str]] = []
+
+    def start(self) -> None:
+        workers = read_outline(read_archive(self._archive)).server.minWorkers
+        command = [sys.executable, "-m", "bench.ceiling", str(self._archive)]
+        for _ in range(workers):
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True
+            )
+            self._processes.append(process)
+        for process in self._processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+
+    def rate(self, image: Path, seconds: float) -> float:
+        """Images a second, of all processes together."""
+        for process in self._processes:
+            assert process.stdin is not None
+            process.stdin.write(f"{seconds} {image}\n")
+            process.stdin.flush()
+        return sum(float(process.stdout.readline()) for process in self._processes if process.stdout)
+
+    def stop(self) -> None:
+        while self._processes:
+            process = self._processes.pop()
+            process.kill()
+            process.communicate()

@@ -1,0 +1,92 @@
+#!/usr/bin/env python3
+"""The network alone, as the handler runs it but without TorchServe: prepared photos → scores, images a second.
+
+For a GPU, against timm's published inference table (RTX 4090, 224 pixels, amp, channels-last); it runs on a CPU, too.
+What is timed includes the copy to the device and back. Weights are random: they don't change the speed.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import torch
+
+from handler.cores import available_cores, use_threads
+from handler.errors import LoadError
+from handler.model import DTYPES, Model, create_network
+from handler.preprocess import Normalise
+
+TIMM = {"resnet50": 5088, "efficientnet_b0": 9832, "convnext_tiny": 4845, "vit_base_patch16_224": 2843}
+WARM_UPS = 5
+SIDE = 224
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    use_threads(available_cores())
+    device = torch.device(options.device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {available_cores()} cores"
+    print(json.dumps({"device": name, "torch": torch.__version__}), flush=True)
+    for architecture in options.architecture:
+        for precision in options.precision:
+            for engine in options.engine:
+                try:
+                    model = _model(architecture, precision, engine, device)
+                    for batch in options.batch:
+                        _print(architecture, precision, engine, batch, images_a_second(model, batch, options.seconds))
+                except (LoadError, MemoryError) as error:
+                    print(json.dumps({"architecture": architecture, "engine": engine, "error": str(error)}), flush=True)
+    return 0
+
+
+def images_a_second(model: Model, batch: int, seconds: float) -> float:
+    """By the median pass."""
+    images = np.random.default_rng(0).integers(0, 256, (batch, SIDE, SIDE, 3), dtype=np.uint8)
+    for _ in range(WARM_UPS):
+        model.scores(images)
+    taken: list[float] = []
+    while sum(taken) < seconds or len(taken) < 3:
+        started = time.perf_counter()
+        model.scores(images)  # ends with the scores on the CPU: nothing is left to wait for
+        taken.append(time.perf_counter() - started)
+    return batch / statistics.median(taken)
+
+
+def _model(architecture: str, precision: str, engine: str, device: torch.device) -> Model:
+    network = create_network(architecture, 1000, {}, architecture)
+    normalise = Normalise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 255)
+    model = Model(network, device, normalise, precision)
+    if engine == "frozen":
+        model.freeze(np.zeros((2, SIDE, SIDE, 3), np.uint8), 0.5, architecture)
+    return model
+
+
+def _print(architecture: str, precision: str, engine: str, batch: int, rate: float) -> None:
+    row = {"architecture": architecture, "precision": precision, "engine": engine, "batch": batch}
+    published = TIMM.get(architecture)
+    ratio = {"over timm's RTX 4090": round(rate / published, 3)} if published else {}
+    print(json.dumps({**row, "images_a_second": round(rate, 1), **ratio}), flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default here: %(default)s")
+    add("--architecture", nargs="+", default=list(TIMM))
+    add("--precision", nargs="+", choices=DTYPES, default=["float32", "bfloat16", "float16"])
+    add("--engine", nargs="+", choices=("eager", "frozen"), default=["eager", "frozen"])
+    add("--batch", nargs="+", type=int, default=[1, 8, 32, 64, 128, 256])
+    add("--seconds", type=float, default=2, help="of one measurement (default: %(default)s)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

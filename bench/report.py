@@ -1,0 +1,106 @@
+"""The raw rounds → a table in Markdown and a plot."""
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+Rates = dict[tuple[str, str], list[float]]  # by name and size
+BLUE, GREY, ORANGE = "#0072B2", "#999999", "#D55E00"  # told apart by the colour-blind, too (Okabe, Ito)
+
+
+def write_report(result: dict[str, Any], directory: Path) -> str:
+    """Writes bench.md and bench.png and returns the text."""
+    sizes = list(dict.fromkeys(each["size"] for each in result["rounds"]))
+    names = [*result["families"], *result["ceilings"].values()]
+    rates = {(name, size): _values(result, name, size, "many", "rate") for name in names for size in sizes}
+    text = "\n\n".join(
+        [
+            _table("answers a second", sizes, {name: [_spread(rates[name, size]) for size in sizes] for name in names}),
+            _table("ratio of medians", sizes, _ratios(result, rates, sizes)),
+            _table("milliseconds at one client, p50 / p99", sizes, _latencies(result, sizes)),
+            _mixed(result["mixed"]),
+            f"wrk took {_wrk(result):.0%} of one core at the most, all idle servers together {result['idle']:.0%}.",
+        ]
+    )
+    (directory / "bench.md").write_text(text + "\n")
+    _plot(rates, names, sizes, set(result["ceilings"].values()), directory / "bench.png")
+    return text
+
+
+def _values(result: dict[str, Any], name: str, size: str, load: str, key: str) -> list[float]:
+    return [
+        each[load][key] for each in result["rounds"] if (each["name"], each["size"]) == (name, size) and load in each
+    ]
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+
+
+def _table(title: str, columns: Sequence[str], rows: dict[str, list[str]]) -> str:
+    lines = [f"| {title} | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    return "\n".join(lines + [f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items()])
+
+
+def _ratios(result: dict[str, Any], rates: Rates, sizes: list[str]) -> dict[str, list[str]]:
+    """Of each of ours to the best setting of each peer at that size, and to its own ceiling."""
+    families = result["families"]
+    ours = list(result["ceilings"])
+    rows = {}
+    for mine in ours:
+        for family in dict.fromkeys(each for name, each in families.items() if name not in ours):
+            members = [name for name, each in families.items() if each == family]
+            rows[f"{mine} / {family}"] = [
+                f"{_median(rates[mine, size]) / max(_median(rates[name, size]) for name in members):.2f}"
+                for size in sizes
+            ]
+        ceiling = result["ceilings"][mine]
+        rows[f"{mine} / its ceiling"] = [
+            f"{_median(rates[mine, size]) / _median(rates[ceiling, size]):.2f}" for size in sizes
+        ]
+    return rows
+
+
+def _median(values: Sequence[float]) -> float:
+    return statistics.median(values)
+
+
+def _latencies(result: dict[str, Any], sizes: list[str]) -> dict[str, list[str]]:
+    def cell(name: str, size: str) -> str:
+        p50, p99 = (1000 * _median(_values(result, name, size, "one", key)) for key in ("p50", "p99"))
+        return f"{p50:.1f} / {p99:.1f}"
+
+    return {name: [cell(name, size) for size in sizes] for name in result["families"]}
+
+
+def _mixed(rounds: list[dict[str, float]]) -> str:
+    lines = ["| four clients with small photos | ms |", "|---|---|"]
+    return "\n".join(lines + [f"| {key} | {_spread([1000 * each[key] for each in rounds])} |" for key in rounds[0]])
+
+
+def _wrk(result: dict[str, Any]) -> float:
+    return max(float(each["many"]["share"]) for each in result["rounds"] if "share" in each["many"])
+
+
+def _plot(rates: Rates, names: list[str], sizes: list[str], ceilings: set[str], path: Path) -> None:
+    figure, axes = plt.subplots(1, len(sizes), figsize=(12, 4.2), sharey=True, layout="constrained")
+    order = names[::-1]
+    for axis, size in zip(axes, sizes, strict=True):
+        medians = [_median(rates[name, size]) for name in order]
+        spread = [
+            [_median(rates[name, size]) - min(rates[name, size]) for name in order],
+            [max(rates[name, size]) - _median(rates[name, size]) for name in order],
+        ]
+        colours = [BLUE if name.startswith("this") else ORANGE if name in ceilings else GREY for name in order]
+        axis.barh(order, medians, xerr=spread, color=colours, ecolor="black", capsize=2)
+        axis.set_title(f"JPEG of {size}")
+        axis.set_xlabel("answers a second")
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
