@@ -26,8 +26,8 @@ from handler.settings import CONFIG_FILE, Settings, read_settings
 from handler.thresholds import read_thresholds
 
 logger = logging.getLogger(__name__)
+NOISE = (300, 400, 3)  # [H, W, 3] of an example
 WARM_UPS = 3  # passes until a frozen network runs at its speed
-
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -89,7 +89,7 @@ class Classifier:
         )
         if settings.engine == "frozen":
             classifier.model.freeze(
-                classifier._blank(server.batchSize), settings.golden_tolerance, f"{directory / CONFIG_FILE}: handler"
+                classifier._example(server.batchSize), settings.golden_tolerance, f"{directory / CONFIG_FILE}: handler"
             )
         return classifier
 
@@ -141,16 +141,16 @@ class Classifier:
 
     def warm_up(self) -> None:
         """Runs the largest batch and a single image: the first passes are slow, and a lack of memory should show at
-        load, as should Pillow's search for a codec that knows what is no image."""
+        load. Slow is the first file that is no image, too: Pillow then loads every codec that it has."""
         for size in (self.batch_size, 1):
             for _ in range(WARM_UPS):
-                self.model.scores(self._blank(size))
+                self.model.scores(self._example(size))
         attempt(self.decode, b"")
 
-    def _blank(self, images: int) -> Prepared:
-        """A batch of black photos, prepared."""
-        image = self.preprocess(np.zeros((64, 64, 3), np.uint8))
-        return np.repeat(image[None], images, axis=0)
+    def _example(self, images: int) -> Prepared:
+        """A batch of noise, prepared."""
+        noise = np.random.default_rng(0)
+        return np.stack([self.preprocess(noise.integers(0, 256, NOISE, dtype=np.uint8)) for _ in range(images)])
 
     def self_check(self, directory: Path) -> None:
         """Classifies the golden inputs; raises LoadError where a score is off by more than golden_tolerance."""

@@ -3,6 +3,7 @@
 Every guard that can be decided from the header is decided before a pixel is decoded.
 """
 
+import math
 import re
 import warnings
 from collections.abc import Callable
@@ -36,7 +37,7 @@ SIGNATURES = re.compile(
 UNSUPPORTED = ("F", "I", "LAB")  # Pillow's modes of float and 32-bit samples, whose white is anywhere, and of Lab
 # What decoding takes at the most, for each thread: the worst is a WebP with alpha that must be turned.
 BYTES_A_PIXEL = 36
-MARGIN = 2  # what scaled decoding leaves for the pipeline to shrink: docs/performance.md compares
+MARGIN = 1.75  # what scaled decoding leaves for the pipeline to shrink: docs/performance.md compares
 ORIENTATION = 0x0112  # the EXIF tag
 # What to do with the stored pixels for each value of the EXIF tag (EXIF 2.32, 4.6.4 A).
 UPRIGHT = {
@@ -71,7 +72,8 @@ def decode(payload: bytes, limits: Limits, shortest_side: int | None = None) -> 
         _check_size(image.size, limits)
         if shortest_side is not None:
             # Other formats ignore it.
-            image.draft(None, (MARGIN * shortest_side, MARGIN * shortest_side))
+            side = math.ceil(MARGIN * shortest_side)
+            image.draft(None, (side, side))
         _or_corrupt(image.load)
         if image.mode in UNSUPPORTED:
             raise UnsupportedImage("Samples of 32 bits and Lab colours are not supported. Send 8 or 16 bits a sample.")

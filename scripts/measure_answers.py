@@ -29,7 +29,8 @@ from scripts.archive.check import unpacked
 from scripts.archive.stage import PLAIN
 
 ROOT = Path(__file__).resolve().parents[1]
-SIZES = ((640, 480), (1280, 960), (2000, 1500), (4032, 3024))
+# The second, fourth and last are hardly large enough for the demo to be decoded at a half, a quarter, an eighth.
+SIZES = ((640, 480), (1200, 900), (1280, 960), (2400, 1800), (4032, 3024), (4800, 3600))
 QUALITIES = (60, 80, 95)
 SUBSAMPLINGS = {0: "4:4:4", 2: "4:2:0"}  # Pillow's numbers
 

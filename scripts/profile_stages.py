@@ -90,7 +90,8 @@ def _totals(server: TorchServe) -> dict[str, float]:
     totals: dict[str, float] = {}
     for family in text_string_to_metric_families(requests.get(f"{server.metrics}/metrics", timeout=30).text):
         for sample in family.samples:
-            totals[sample.name] = totals.get(sample.name, 0) + sample.value
+            name = sample.name.removesuffix("_total")  # which the parser appends to counters
+            totals[name] = totals.get(name, 0) + sample.value
     return totals
 
 

@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+"""Where the time from start to READY goes: Java, the imports of the worker, the load of the handler. Medians of rounds.
+
+Each library is imported after those above it, as the worker does, so their sum is the worker's.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import requests
+
+from scripts.archive.manifest import read_archive
+from scripts.server.progress import show_progress
+from scripts.server.torchserve import Ports, TorchServe
+
+ROOT = Path(__file__).resolve().parents[1]
+IMPORTS = ("torch", "ts.torch_handler.base_handler", "torch._dynamo", "timm", "cv2, albumentations", "handler.classifier")
+PROGRAM = """
+import json, os, time
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+taken = {}
+for name in IMPORTS:
+    started = time.perf_counter()
+    exec("import " + name)
+    taken[name] = time.perf_counter() - started
+from pathlib import Path
+import torch
+from handler.classifier import Classifier
+from scripts.archive.check import unpacked
+with unpacked(Path(ARCHIVE)) as directory:
+    for name in ("load", "warm-up", "self-check"):
+        started = time.perf_counter()
+        if name == "load":
+            classifier = Classifier.load(directory, torch.device("cpu"))
+        elif name == "warm-up":
+            classifier.warm_up()
+        else:
+            classifier.self_check(directory)
+        taken[name] = time.perf_counter() - started
+print(json.dumps(taken))
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    rounds = []
+    for number in range(options.rounds):
+        show_progress(f"round {number + 1} of {options.rounds}")
+        rounds.append(_server(options.archive, options.port) | _worker(options.archive))
+    show_progress("")
+    medians = {name: round(statistics.median(each[name] for each in rounds), 2) for name in rounds[0]}
+    print(json.dumps({"rounds": options.rounds, "seconds": medians}, indent=1))
+    return 0
+
+
+def _server(path: Path, port: int) -> dict[str, float]:
+    """Seconds from the start of Java."""
+    archive = read_archive(path)
+    with tempfile.TemporaryDirectory(prefix="start-") as logs:
+        server = TorchServe([archive], path.parent, Ports(*range(port, port + 5)), Path(logs))
+        started = time.perf_counter()
+        with server:
+            while True:
+                with suppress(requests.RequestException):
+                    requests.get(f"{server.inference}/ping", timeout=1)
+                    break
+                time.sleep(0.02)
+            java = time.perf_counter() - started
+            server.wait_ready()
+            return {"Java answers": java, "READY": time.perf_counter() - started}
+
+
+def _worker(archive: Path) -> dict[str, float]:
+    """Seconds of each step, in a process of its own."""
+    program = PROGRAM.replace("IMPORTS", repr(IMPORTS)).replace("ARCHIVE", repr(str(archive.resolve())))
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    taken: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return taken
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--archive", type=Path, default=ROOT / "model_store" / "cat-breeds.mar", help="default: %(default)s")
+    add("--rounds", type=int, default=5, help="default: %(default)s")
+    add("--port", type=int, default=18380, help="the first of five (default: %(default)s)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,15 @@
+import json
+from pathlib import Path
+
+import pytest
+from samples import free_ports
+
+from scripts import measure_start
+
+
+def test_each_step_is_timed(demo_mar: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--archive", str(demo_mar), "--rounds", "1", "--port", str(free_ports().inference)]
+    assert measure_start.main(flags) == 0
+    seconds = json.loads(capsys.readouterr().out)["seconds"]
+    assert list(seconds) == ["Java answers", "READY", *measure_start.IMPORTS, "load", "warm-up", "self-check"]
+    assert 0 < seconds["Java answers"] < seconds["READY"]
