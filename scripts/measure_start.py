@@ -25,7 +25,8 @@ from scripts.server.progress import show_progress
 from scripts.server.torchserve import Ports, TorchServe
 
 ROOT = Path(__file__).resolve().parents[1]
-IMPORTS = ("torch", "ts.torch_handler.base_handler", "torch._dynamo", "timm", "cv2, albumentations", "handler.classifier")
+BASE, ALBUMENTATIONS = "ts.torch_handler.base_handler", "cv2, albumentations"
+IMPORTS = ("torch", BASE, "torch._dynamo", "timm", ALBUMENTATIONS, "handler.classifier")
 PROGRAM = """
 import json, os, time
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
