@@ -65,6 +65,7 @@ def _report(recipe: Recipe, stage: Path) -> None:
     )
     low, high = classifier.thresholds.min(), classifier.thresholds.max()
     print(f"thresholds {low:g}" + ("" if low == high else f" to {high:g}"))
+    print(f"decode     {classifier.settings.decode}")
     print(f"weights    sha256 {classifier.weights_sha256}", flush=True)
 
 

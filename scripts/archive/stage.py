@@ -53,8 +53,10 @@ def write_stage(recipe: Recipe, directory: Path) -> Classifier:
     preprocessing, preprocessing_source = _preprocessing(recipe, checkpoint, network, settings)
     pipeline = make_pipeline(preprocessing, preprocessing_source)
     input_shape = probe(pipeline, preprocessing_source)
-    if "decode" not in recipe.handler and pipeline.resize is not None and pipeline.resize.averages:
-        settings = replace(settings, decode="scaled")  # docs/performance.md: such a pipeline hardly sees it
+    # docs/performance.md: a pipeline that averages hardly sees it.
+    suggested = "decode" not in recipe.handler and pipeline.resize is not None and pipeline.resize.averages
+    if suggested:
+        settings = replace(settings, decode="scaled")
     _check_forward(network, input_shape, len(labels), preprocessing_source)
 
     write_settings(directory / CONFIG_FILE, settings, server)
@@ -67,7 +69,15 @@ def write_stage(recipe: Recipe, directory: Path) -> Classifier:
     shutil.copytree(
         Path(handler.__file__).parent, directory / "handler", ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
     )
-    return _write_golden(recipe, directory)
+    _write_golden(recipe, directory)
+    try:
+        return _loaded(directory)
+    except LoadError:
+        if not suggested:
+            raise
+        # These golden photos do see it.
+        write_settings(directory / CONFIG_FILE, replace(settings, decode="exact"), server)
+        return _loaded(directory)
 
 
 def _labels(recipe: Recipe, checkpoint: Checkpoint) -> tuple[tuple[str, ...], object]:
@@ -136,8 +146,15 @@ def _metadata(recipe: Recipe, architecture: str, labels: tuple[str, ...], direct
     }
 
 
-def _write_golden(recipe: Recipe, directory: Path) -> Classifier:
-    """Scores the golden inputs plainly, and holds what serves to that.
+def _loaded(directory: Path) -> Classifier:
+    """As the server loads it, golden self-check and all."""
+    classifier = Classifier.load(directory, torch.device("cpu"))
+    classifier.self_check(directory)
+    return classifier
+
+
+def _write_golden(recipe: Recipe, directory: Path) -> None:
+    """Scores the golden inputs plainly: what serves is held to that.
 
     Four decimals: what other processors agree on.
     """
@@ -153,9 +170,6 @@ def _write_golden(recipe: Recipe, directory: Path) -> Classifier:
         (directory / GOLDEN_DIRECTORY / name).write_bytes(image)
         expected[name] = [round(float(score), 4) for score in scores]
     _write_json(directory / GOLDEN_FILE, expected)
-    classifier = Classifier.load(directory, torch.device("cpu"))
-    classifier.self_check(directory)
-    return classifier
 
 
 def _read(path: Path) -> bytes:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ import pytest
 import torch
 import yaml
 from albumentations.pytorch import ToTensorV2
-from samples import COFFEE, ROOT, TINY, TINY_LABELS, random_weights, save_checkpoint
+from samples import COFFEE, ROOT, TINY, TINY_LABELS, chelsea, random_weights, save_checkpoint
 
 from handler.classifier import Classifier
-from scripts.build_archive import main
+from handler.errors import LoadError
+from scripts.build_archive import build_archive, main
+from scripts.build_demo import demo_recipe
 
 
 def _build(checkpoint: Path, target: Path, *flags: str) -> int:
@@ -246,3 +249,23 @@ def test_stage_prints_a_plain_command_that_builds_the_archive(
     classifier = _open(tmp_path / "tiny.mar", tmp_path / "unpacked")
     classifier.self_check(tmp_path / "unpacked")
     assert (tmp_path / "unpacked" / "adapter.py").is_file()
+
+
+@pytest.mark.parametrize(("tolerance", "decode"), [(0.05, "scaled"), (1e-4, "exact")])
+def test_decoding_is_scaled_where_the_golden_photos_score_the_same(
+    demo_checkpoint: Path, tmp_path: Path, tolerance: float, decode: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = tmp_path / "large.jpg"
+    photo.write_bytes(chelsea(4032, quality=50))
+    recipe = replace(demo_recipe(demo_checkpoint), golden=[photo], handler={"golden_tolerance": tolerance})
+    build_archive(recipe, tmp_path / "demo.mar")
+    assert _open(tmp_path / "demo.mar", tmp_path / "unpacked").settings.decode == decode
+    assert f"decode     {decode}\n" in capsys.readouterr().out
+
+
+def test_what_the_recipe_says_of_decoding_is_not_changed(demo_checkpoint: Path, tmp_path: Path) -> None:
+    photo = tmp_path / "large.jpg"
+    photo.write_bytes(chelsea(4032, quality=50))
+    handler = {"golden_tolerance": 1e-4, "decode": "scaled"}
+    with pytest.raises(LoadError, match="golden self-check failed"):
+        build_archive(replace(demo_recipe(demo_checkpoint), golden=[photo], handler=handler), tmp_path / "demo.mar")
