@@ -36,7 +36,7 @@ from scripts.archive.variant import write_variant
 from scripts.server.progress import show_progress
 
 ROOT = Path(__file__).resolve().parents[1]
-SIZES = ((500, 375), (1280, 960), (4032, 3024))
+SIZES = ("500x375", "1280x960", "4032x3024")
 CLIENTS = 8
 OURS, TUNED, REDUCED = "this project, as packaged", "this project, tuned, float32", "this project, tuned"
 
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(options: argparse.Namespace, work: Path) -> dict[str, Any]:
-    images = {f"{width} x {height}": _photo(options.photo, width, height, work) for width, height in SIZES}
+    images = {size.replace("x", " x "): _photo(options.photo, size, work) for size in options.sizes}
     plain = work / options.tuned.name
     write_variant(options.tuned, plain, {"precision": "float32", "golden_tolerance": 0.01, "tuned": {}}, {})
     archives = {OURS: options.archive, TUNED: plain, REDUCED: options.tuned}
@@ -75,7 +75,7 @@ def measure(options: argparse.Namespace, work: Path) -> dict[str, Any]:
             stack.callback(newcomer.stop)
             newcomer.start()
         for each in contestants:
-            each.check(images["500 x 375"])
+            each.check(next(iter(images.values())))
             for image in images.values():  # the first answers of each are slow
                 ask(each.url, CLIENTS, options.seconds, each.body, [image])
         idle = _idle(10 * options.seconds)
@@ -123,8 +123,9 @@ def _contestants(options: argparse.Namespace, archives: Mapping[str, Path], work
     ]
 
 
-def _photo(photo: Path, width: int, height: int, work: Path) -> Path:
-    path = work / f"{width}x{height}.jpg"
+def _photo(photo: Path, size: str, work: Path) -> Path:
+    path = work / f"{size}.jpg"
+    width, height = map(int, size.split("x"))
     with Image.open(photo) as image:
         image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC).save(path, quality=90)
     return path
@@ -187,6 +188,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--output", type=Path, default=ROOT / "build" / "bench", help="default: %(default)s")
     add("--rounds", type=int, default=5, help="default: %(default)s")
     add("--seconds", type=int, default=3, help="of one measurement (default: %(default)s)")
+    add("--sizes", nargs="+", default=SIZES, help="of the photo, two at least (default: all three)")
     add("--only", nargs="+", default=[""], help="contestants whose names have one of these in them (default: all)")
     add("--port", type=int, default=21000, help="the first of a hundred (default: %(default)s)")
     return parser

@@ -13,14 +13,15 @@ from samples import PHOTOS, ROOT, free_ports
 
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not on the PATH")
 def test_one_short_round(demo_mar: Path, demo_checkpoint: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "bench/run.py", "--rounds", "1", "--seconds", "3", "--output", str(tmp_path)]
+    command = [sys.executable, "bench/run.py", "--rounds", "1", "--seconds", "5", "--output", str(tmp_path)]
     command += ["--archive", str(demo_mar), "--tuned", str(demo_mar), "--checkpoint", str(demo_checkpoint)]
     command += ["--photo", str(PHOTOS / "chelsea.png"), "--port", str(free_ports().inference)]
+    command += ["--sizes", "300x225", "500x375"]  # answered many times, however busy the machine is
     command += ["--only", "as packaged", "image_classifier, batch 8", "FastAPI + timm, 1 ", "LitServe, 1 "]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "bench.json").read_text())
-    assert len(result["rounds"]) == 3 * (len(result["families"]) + len(result["ceilings"]))
+    assert len(result["rounds"]) == 2 * (len(result["families"]) + len(result["ceilings"]))
     assert len(result["families"]) == 4
     assert "ratio of medians" in done.stdout
 

@@ -16,7 +16,7 @@ def test_the_slope_is_the_exponent_of_the_growth() -> None:
 
 def test_a_short_run(demo_mar: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("BATCHES", "MEGAPIXELS", "LABELS"):
-        monkeypatch.setattr(scaling, name, (1, 2))
+        monkeypatch.setattr(scaling, name, (1, 2, 3, 4))
     threads = torch.get_num_threads()
     try:
         photo = str(PHOTOS / "chelsea.png")
