@@ -55,13 +55,13 @@ test-image: $(INSTALLED)  ## build both images and test them; skipped where no c
 soak: $(INSTALLED) $(DEMO)  ## 20,000 requests, and what they do to the memory (ARGS for scripts/soak.py)
 	$(BIN)/python scripts/soak.py --photo $(PHOTO) $(ARGS)
 
-TUNED := build/tuned/$(notdir $(ARCHIVE))
+TUNED := build/tuned/$(notdir $(DEMO))
 
 tune: $(INSTALLED) $(ARCHIVE)  ## the fastest settings for ARCHIVE on this machine, with evidence, in a copy (ARGS)
 	$(BIN)/python scripts/tune.py $(ARCHIVE) --force $(ARGS)
 
-$(TUNED): $(ARCHIVE)
-	$(MAKE) tune ARGS="--tolerance 0.05"
+$(TUNED): $(DEMO)
+	$(BIN)/python scripts/tune.py $(DEMO) --output $@ --force --tolerance 0.05
 
 bench: $(INSTALLED) $(TUNED)  ## this project beside its peers; needs wrk (ARGS for bench/run.py)
 	$(BIN)/python bench/run.py --photo $(PHOTO) --tuned $(TUNED) $(ARGS)

@@ -17,7 +17,7 @@ import torch
 from bench.load import Body
 from scripts.archive.check import read_outline
 from scripts.archive.manifest import Archive, read_archive
-from scripts.server.torchserve import Ports, TorchServe
+from scripts.server.torchserve import GRACE, Ports, TorchServe, stop_group
 
 ROOT = Path(__file__).resolve().parents[1]
 READY = 120.0  # seconds
@@ -55,7 +55,7 @@ class OnTorchServe(Contestant):
     """This project, or TorchServe's own handler: the same front end with the same settings."""
 
     def __init__(self, name: str, family: str, archive: Archive, port: int, logs: Path, labels: bool = True) -> None:
-        self.server = TorchServe([archive], archive.path.parent, Ports(*range(port, port + 5)), logs)
+        self.server = TorchServe([archive], archive.path.parent, Ports.from_first(port), logs)
         self.labels = labels
         super().__init__(name, family, f"{self.server.inference}/predictions/{archive.name}")
 
@@ -107,13 +107,7 @@ class Process(Contestant):
     def stop(self) -> None:
         process, self._process = self._process, None
         if process is not None:
-            with suppress(ProcessLookupError):  # its workers are in its group, and none but they
-                os.killpg(process.pid, 15)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(10)
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, 9)
-            process.wait()
+            stop_group(process, GRACE)
 
 
 def fastapi(workers: int, threads: int, port: int, checkpoint: Path, logs: Path) -> Process:

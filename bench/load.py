@@ -13,7 +13,7 @@ SCRIPT = Path(__file__).with_name("post.lua")
 Body = Literal["raw", "form"]
 
 
-class LoadError(Exception):
+class WrkError(Exception):
     """wrk is missing, or a server refused what it must answer."""
 
 
@@ -28,20 +28,20 @@ class Outcome:
 def find_wrk() -> str:
     found = shutil.which("wrk")
     if found is None:
-        raise LoadError("wrk: not found, expected it on the PATH (Debian: apt-get install wrk)")
+        raise WrkError("wrk: not found, expected it on the PATH (Debian: apt-get install wrk)")
     return found
 
 
 def ask(url: str, clients: int, seconds: float, body: Body, images: Sequence[Path]) -> Outcome:
-    """Each client asks again as soon as it is answered. Raises LoadError where any answer is not 200."""
+    """Each client asks again as soon as it is answered. Raises WrkError where any answer is not 200."""
     command = [find_wrk(), "-t1", f"-c{clients}", f"-d{seconds:g}s", "--timeout", "60s", "-s", str(SCRIPT), url]
     before = _cpu()
     done = subprocess.run([*command, "--", body, *map(str, images)], capture_output=True, text=True)
     if done.returncode != 0:
-        raise LoadError(f"{url}: {done.stderr.strip() or done.stdout.strip()}")
+        raise WrkError(f"{url}: {done.stderr.strip() or done.stdout.strip()}")
     result = json.loads(done.stdout.strip().splitlines()[-1])
     if result["refused"] or result["failed"] or not result["requests"]:
-        raise LoadError(f"{url}: {result}")
+        raise WrkError(f"{url}: {result}")
     return Outcome(
         result["requests"] / result["seconds"], result["p50"], result["p99"], (_cpu() - before) / result["seconds"]
     )

@@ -1,8 +1,8 @@
 """The raw rounds → a table in Markdown and a plot."""
 
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import matplotlib as mpl
@@ -40,7 +40,7 @@ def _values(result: dict[str, Any], name: str, size: str, load: str, key: str) -
 
 
 def _spread(values: Sequence[float]) -> str:
-    return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+    return f"{median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 
 def _table(title: str, columns: Sequence[str], rows: dict[str, list[str]]) -> str:
@@ -57,23 +57,19 @@ def _ratios(result: dict[str, Any], rates: Rates, sizes: list[str]) -> dict[str,
         for family in dict.fromkeys(each for name, each in families.items() if name not in ours):
             members = [name for name, each in families.items() if each == family]
             rows[f"{mine} / {family}"] = [
-                f"{_median(rates[mine, size]) / max(_median(rates[name, size]) for name in members):.2f}"
+                f"{median(rates[mine, size]) / max(median(rates[name, size]) for name in members):.2f}"
                 for size in sizes
             ]
         ceiling = result["ceilings"][mine]
         rows[f"{mine} / its ceiling"] = [
-            f"{_median(rates[mine, size]) / _median(rates[ceiling, size]):.2f}" for size in sizes
+            f"{median(rates[mine, size]) / median(rates[ceiling, size]):.2f}" for size in sizes
         ]
     return rows
 
 
-def _median(values: Sequence[float]) -> float:
-    return statistics.median(values)
-
-
 def _latencies(result: dict[str, Any], sizes: list[str]) -> dict[str, list[str]]:
     def cell(name: str, size: str) -> str:
-        p50, p99 = (1000 * _median(_values(result, name, size, "one", key)) for key in ("p50", "p99"))
+        p50, p99 = (1000 * median(_values(result, name, size, "one", key)) for key in ("p50", "p99"))
         return f"{p50:.1f} / {p99:.1f}"
 
     return {name: [cell(name, size) for size in sizes] for name in result["families"]}
@@ -92,10 +88,10 @@ def _plot(rates: Rates, names: list[str], sizes: list[str], ceilings: set[str], 
     figure, axes = plt.subplots(1, len(sizes), figsize=(12, 4.2), sharey=True, layout="constrained")
     order = names[::-1]
     for axis, size in zip(axes, sizes, strict=True):
-        medians = [_median(rates[name, size]) for name in order]
+        medians = [median(rates[name, size]) for name in order]
         spread = [
-            [_median(rates[name, size]) - min(rates[name, size]) for name in order],
-            [max(rates[name, size]) - _median(rates[name, size]) for name in order],
+            [median(rates[name, size]) - min(rates[name, size]) for name in order],
+            [max(rates[name, size]) - median(rates[name, size]) for name in order],
         ]
         colours = [BLUE if name.startswith("this") else ORANGE if name in ceilings else GREY for name in order]
         axis.barh(order, medians, xerr=spread, color=colours, ecolor="black", capsize=2)

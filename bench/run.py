@@ -27,13 +27,15 @@ import psutil
 from PIL import Image
 
 from bench.contestants import Ceiling, Contestant, OnTorchServe, fastapi, image_classifier, litserve
-from bench.load import LoadError, ask, find_wrk
+from bench.load import WrkError, ask, find_wrk
 from bench.report import write_report
 from handler.cores import available_cores
+from handler.errors import LoadError
 from scripts.archive.check import read_outline
 from scripts.archive.manifest import read_archive
 from scripts.archive.variant import write_variant
 from scripts.server.progress import show_progress
+from scripts.tune import processor
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = ("500x375", "1280x960", "4032x3024")
@@ -48,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         find_wrk()
         with tempfile.TemporaryDirectory(prefix="bench-") as directory:
             result = measure(options, Path(directory))
-    except LoadError as error:
+    except (WrkError, LoadError) as error:
         show_progress("")
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -165,11 +167,9 @@ def _settings(archive: Path) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     libraries = ("torch", "timm", "albumentations", "pillow", "torchserve", "fastapi", "uvicorn", "litserve")
     return {
-        "processor": names[0] if names else platform.processor(),
+        "processor": processor(),
         "cores": available_cores(),
         "python": platform.python_version(),
         "versions": {library: version(library) for library in libraries},

@@ -27,7 +27,7 @@ import torch
 from PIL import Image
 
 from bench.report import BLUE, GREY, ORANGE
-from handler.classifier import Classifier
+from handler.classifier import WARM_UPS, Classifier
 from handler.cores import use_threads
 from handler.decode import decode
 from handler.options import Options
@@ -78,10 +78,9 @@ def _medians(calls: dict[float, Callable[[], object]], rounds: int) -> Points:
 
 
 def _batches(classifier: Classifier, rounds: int) -> Points:
-    image = classifier.preprocess(np.zeros((300, 400, 3), np.uint8))
-    batches = {size: np.repeat(image[None], size, axis=0) for size in BATCHES}
+    batches = {size: classifier.example(size) for size in BATCHES}
     for batch in batches.values():
-        for _ in range(3):
+        for _ in range(WARM_UPS):
             classifier.model.scores(batch)
     return _medians({size: partial(classifier.model.scores, batch) for size, batch in batches.items()}, rounds)
 

@@ -41,7 +41,6 @@ class Classifier:
     thresholds: NDArray[np.float64]  # [C]
     pipeline: Pipeline
     input_shape: tuple[int, int, int]  # (3, H, W)
-    shortest_side: int | None  # what scaled decoding must leave
     model: Model
     weights_sha256: str
     contents_sha256: str  # of the whole archive
@@ -78,7 +77,6 @@ class Classifier:
             thresholds=thresholds,
             pipeline=pipeline,
             input_shape=input_shape,
-            shortest_side=pipeline.resize.shortest_side if pipeline.resize and settings.decode == "scaled" else None,
             model=Model(network, device, pipeline.normalise, settings.precision),
             weights_sha256=digest,
             contents_sha256=contents_sha256(digests),
@@ -89,9 +87,15 @@ class Classifier:
         )
         if settings.engine == "frozen":
             classifier.model.freeze(
-                classifier._example(server.batchSize), settings.golden_tolerance, f"{directory / CONFIG_FILE}: handler"
+                classifier.example(server.batchSize), settings.golden_tolerance, f"{directory / CONFIG_FILE}: handler"
             )
         return classifier
+
+    @property
+    def shortest_side(self) -> int | None:
+        """Pixels that scaled decoding must leave; None where images are decoded whole."""
+        resize = self.pipeline.resize
+        return resize.shortest_side if resize is not None and self.settings.decode == "scaled" else None
 
     def decode(self, payload: bytes) -> NDArray[np.uint8]:
         """One encoded image → [H, W, 3] uint8; raises ItemError."""
@@ -143,11 +147,12 @@ class Classifier:
         """Runs the largest batch and a single image: the first passes are slow, and a lack of memory should show at
         load. Slow is the first file that is no image, too: Pillow then loads every codec that it has."""
         for size in (self.batch_size, 1):
+            batch = self.example(size)
             for _ in range(WARM_UPS):
-                self.model.scores(self._example(size))
+                self.model.scores(batch)
         attempt(self.decode, b"")
 
-    def _example(self, images: int) -> Prepared:
+    def example(self, images: int) -> Prepared:
         """A batch of noise, prepared."""
         noise = np.random.default_rng(0)
         return np.stack([self.preprocess(noise.integers(0, 256, NOISE, dtype=np.uint8)) for _ in range(images)])

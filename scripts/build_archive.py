@@ -13,7 +13,7 @@ if not __package__:
 
 from handler.contents import sha256
 from handler.errors import LoadError
-from scripts.archive.mar import archiver_command, pack
+from scripts.archive.mar import archiver_command, check_target, pack
 from scripts.archive.recipe import Recipe, read_recipe
 from scripts.archive.stage import write_stage
 
@@ -38,8 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def build_archive(recipe: Recipe, target: Path, force: bool = False) -> None:
     """Builds target from a recipe; raises LoadError and leaves an existing file as it was."""
-    if target.exists() and not force:  # before the work, and once more when packing
-        raise LoadError(target, "exists already, expected a new name or --force")
+    check_target(target, force)  # before the work, and once more when packing
     with tempfile.TemporaryDirectory(prefix="stage-") as stage:
         _report(recipe, Path(stage))
         pack(Path(stage), recipe.name, recipe.version, target, force)

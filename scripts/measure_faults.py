@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     archive = read_archive(options.archive)
     question = Question(options.photo.read_bytes(), 200, "tiger cat")
-    ports = Ports(*range(options.port, options.port + 5))
+    ports = Ports.from_first(options.port)
     with tempfile.TemporaryDirectory(prefix="faults-") as logs:
         server = TorchServe([archive], archive.path.parent, ports, Path(logs))
         with server:

@@ -32,7 +32,7 @@ BAR = 40  # characters of the whole
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     archive = read_archive(options.archive)
-    ports = Ports(*range(options.port, options.port + 5))
+    ports = Ports.from_first(options.port)
     with tempfile.TemporaryDirectory(prefix="profile-") as logs:
         server = TorchServe([archive], archive.path.parent, ports, Path(logs))
         with server:

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     archive = read_archive(options.archive)
     questions = _questions(options.photo)
-    ports = Ports(*range(options.port, options.port + 5))
+    ports = Ports.from_first(options.port)
     options.output.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(prefix="soak-") as logs,

@@ -24,11 +24,12 @@ if not __package__:
 import numpy as np
 import torch
 
-from handler.classifier import Classifier
+from handler.classifier import WARM_UPS, Classifier
 from handler.cores import available_cores, use_threads
 from handler.errors import ItemError, LoadError
 from scripts.archive.check import read_golden_inputs, read_outline, unpacked
 from scripts.archive.manifest import read_archive
+from scripts.archive.mar import check_target
 from scripts.archive.stage import PLAIN
 from scripts.archive.variant import write_variant
 from scripts.server.java import JavaNotFoundError
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output = options.output or ROOT / "build" / "tuned" / options.archive.name
     try:
         outline = read_outline(read_archive(options.archive))
-        _check_output(output, options.force)
+        check_target(output, options.force)  # before the work, and once more when packing
         photos = [photo.read_bytes() for photo in options.photo] or [each.image for each in read_golden_inputs(outline)]
         tolerance = options.tolerance or outline.settings.golden_tolerance
         networks = try_networks(options.archive, photos, torch.device(options.device))
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     evidence = {
         "date": time.strftime("%Y-%m-%d"),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": available_cores(),
         "torch": str(torch.__version__),
         "device": options.device,
@@ -87,12 +88,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = " ".join(f"{key}={value}" for key, value in {**handler, **server.settings}.items())
     print(f"best     {chosen}\nwrote    {output}")
     return 0
-
-
-def _check_output(output: Path, force: bool) -> None:
-    """Before the work, and once more when packing."""
-    if output.exists() and not force:
-        raise LoadError(output, "exists already, expected a new name or --force")
 
 
 def try_networks(archive: Path, photos: Sequence[bytes], device: torch.device) -> list[Trial]:
@@ -120,16 +115,16 @@ def try_networks(archive: Path, photos: Sequence[bytes], device: torch.device) -
 
 
 def _seconds(classifier: Classifier, limit: float) -> float:
-    """Of a whole batch: the median pass, or the first one that took longer than the limit."""
-    batch = np.repeat(classifier.preprocess(np.zeros((64, 64, 3), np.uint8))[None], classifier.batch_size, axis=0)
-    taken = []
-    for _ in range(3 + PASSES):  # the first three are slow
+    """Of a whole batch: the median pass, or the first one after the warm-up if it took longer than the limit."""
+    batch = classifier.example(classifier.batch_size)
+    for _ in range(WARM_UPS):
+        classifier.model.scores(batch)
+    taken: list[float] = []
+    while len(taken) < PASSES and (not taken or taken[0] <= limit):
         started = time.perf_counter()
         classifier.model.scores(batch)
         taken.append(time.perf_counter() - started)
-        if min(taken) > limit:
-            return min(taken)
-    return statistics.median(taken[3:])
+    return statistics.median(taken)
 
 
 def _scores(classifier: Classifier, photos: Sequence[bytes]) -> Any:
@@ -150,7 +145,7 @@ def try_servers(options: argparse.Namespace, name: str, handler: dict[str, Any],
             with tempfile.TemporaryDirectory(prefix="tune-") as directory:
                 archive = Path(directory) / options.archive.name
                 write_variant(options.archive, archive, handler, settings)
-                ports = Ports(*range(options.port, options.port + 5))
+                ports = Ports.from_first(options.port)
                 server = TorchServe([read_archive(archive)], archive.parent, ports, Path(directory) / "logs")
                 with server:
                     server.wait_ready(progress=show_progress)
@@ -183,7 +178,8 @@ def _show(what: str, settings: dict[str, Any], found: str) -> None:
     print(f"{what:8} {' '.join(f'{key}={value}' for key, value in settings.items()):66} {found}", flush=True)
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Its name, as the kernel has it."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 

@@ -32,10 +32,15 @@ def archiver_command(stage: Path, name: str, version: str, export_path: Path) ->
     ]
 
 
-def pack(stage: Path, name: str, version: str, target: Path, force: bool) -> None:
-    """Writes target whole or not at all. Raises LoadError where it exists and force is off."""
+def check_target(target: Path, force: bool) -> None:
+    """Raises LoadError where it exists and force is off."""
     if target.exists() and not force:
         raise LoadError(target, "exists already, expected a new name or --force")
+
+
+def pack(stage: Path, name: str, version: str, target: Path, force: bool) -> None:
+    """Writes target whole or not at all. Raises LoadError as check_target does."""
+    check_target(target, force)
     target.parent.mkdir(parents=True, exist_ok=True)
     # The archiver removes $TMPDIR/<model-name> before it starts: it gets a $TMPDIR of its own.
     with tempfile.TemporaryDirectory(prefix="mar-") as private, tempfile.TemporaryDirectory(dir=target.parent) as work:

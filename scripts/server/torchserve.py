@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import ts
 
@@ -34,6 +34,17 @@ OVERRULING = ("TS_CONFIG_FILE", "TS_MODEL_STORE", "TS_LOAD_MODELS")
 GRACE = 15.0  # seconds between asking Java to stop and killing it
 
 
+def stop_group(process: subprocess.Popen[Any], grace: float) -> None:
+    """Asks a process that leads a group of its own to stop, and after `grace` seconds kills what is left of the group:
+    its workers, and nobody else can be hit."""
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(grace)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
 class ServerError(Exception):
     """The server or a model did not come up; the message is the cause."""
 
@@ -45,6 +56,11 @@ class Ports:
     metrics: int = 8082
     grpc_inference: int = 7070
     grpc_management: int = 7071
+
+    @classmethod
+    def from_first(cls, first: int) -> Self:
+        """Five in a row."""
+        return cls(*range(first, first + 5))
 
     def taken(self) -> list[int]:
         """Those that somebody listens on."""
@@ -173,13 +189,7 @@ class TorchServe:
         has taken are lost."""
         process, self._process = self._process, None
         if process is not None:
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(grace)
-            # Java is its group's leader, and its workers are in the group. None but they can be hit.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            stop_group(process, grace)
         if self._home is not None and not self._kept_home:
             shutil.rmtree(self._home, ignore_errors=True)
             self._home = None
