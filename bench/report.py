@@ -25,7 +25,7 @@ def write_report(result: dict[str, Any], directory: Path) -> str:
             _table("ratio of medians", sizes, _ratios(result, rates, sizes)),
             _table("milliseconds at one client, p50 / p99", sizes, _latencies(result, sizes)),
             _mixed(result["mixed"]),
-            f"wrk took {_wrk(result):.0%} of one core at the most, all idle servers together {result['idle']:.0%}.",
+            f"wrk took {_wrk(result):.0%} of one core at the most.",
         ]
     )
     (directory / "bench.md").write_text(text + "\n")

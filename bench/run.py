@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """This project and its peers on the same images, in rounds that take turns: medians with least and most.
 
-All servers stay up, so that each round meets them warm; what they take while another one is measured is noted. Writes
-bench.json, bench.md and bench.png. Needs wrk.
+All servers stay up, so that each round meets them warm; while another one is measured, they are stopped by a signal, as
+an idle server takes some of a core, too. Writes bench.json, bench.md and bench.png. Needs wrk.
 """
 
 import argparse
@@ -23,7 +23,6 @@ from typing import Any
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import psutil
 from PIL import Image
 
 from bench.contestants import Ceiling, Contestant, OnTorchServe, fastapi, image_classifier, litserve
@@ -80,19 +79,22 @@ def measure(options: argparse.Namespace, work: Path) -> dict[str, Any]:
             each.check(next(iter(images.values())))
             for image in images.values():  # the first answers of each are slow
                 ask(each.url, CLIENTS, options.seconds, each.body, [image])
-        idle = _idle(10 * options.seconds)
+            each.pause()
+            stack.callback(each.resume)  # what is paused doesn't hear that it should stop
         for number in range(options.rounds):
             for size, image in images.items():
                 for each in contestants:
                     show_progress(f"round {number + 1} of {options.rounds}: {size}, {each.name}")
-                    many = ask(each.url, CLIENTS, options.seconds, each.body, [image])
-                    one = ask(each.url, 1, options.seconds, each.body, [image])
+                    with each.alone():
+                        many = ask(each.url, CLIENTS, options.seconds, each.body, [image])
+                        one = ask(each.url, 1, options.seconds, each.body, [image])
                     rounds.append({"size": size, "name": each.name, "many": asdict(many), "one": asdict(one)})
                 for ceiling in ceilings:
                     show_progress(f"round {number + 1} of {options.rounds}: {size}, {ceiling.name}")
                     rate = ceiling.rate(image, options.seconds)
                     rounds.append({"size": size, "name": ceiling.name, "many": {"rate": rate}})
-        mixed = [_mixed(ours[-1], images, options.seconds) for _ in range(options.rounds)]
+        with ours[-1].alone():
+            mixed = [_mixed(ours[-1], images, options.seconds) for _ in range(options.rounds)]
     return {
         "machine": machine(),
         "settings": {name: _settings(archive) for name, archive in archives.items()},
@@ -100,7 +102,6 @@ def measure(options: argparse.Namespace, work: Path) -> dict[str, Any]:
         "ceilings": {each.of: each.name for each in ceilings},
         "clients": CLIENTS,
         "seconds": options.seconds,
-        "idle": idle,
         "mixed": mixed,
         "rounds": rounds,
     }
@@ -131,18 +132,6 @@ def _photo(photo: Path, size: str, work: Path) -> Path:
     with Image.open(photo) as image:
         image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC).save(path, quality=90)
     return path
-
-
-def _idle(seconds: float) -> float:
-    """The share of one core that all servers take while nobody asks."""
-    children = psutil.Process().children(recursive=True)
-    before = _used(children)
-    time.sleep(seconds)
-    return (_used(children) - before) / seconds
-
-
-def _used(processes: Sequence[psutil.Process]) -> float:
-    return sum(sum(process.cpu_times()[:2]) for process in processes if process.is_running())
 
 
 def _mixed(server: Contestant, images: dict[str, Path], seconds: float) -> dict[str, float]:
