@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from handler.calibration import Calibration, read_calibration
+from handler.compiled import load_compiled
 from handler.contents import WEIGHTS_FILE, contents_sha256, file_digests, read_metadata, weights_sha256
 from handler.cores import share_cores
 from handler.decode import decode
@@ -39,6 +41,7 @@ class Classifier:
     settings: Settings
     labels: tuple[str, ...]
     thresholds: NDArray[np.float64]  # [C]
+    calibration: Calibration
     pipeline: Pipeline
     input_shape: tuple[int, int, int]  # (3, H, W)
     model: Model
@@ -59,6 +62,7 @@ class Classifier:
         settings = replace(settings, **changes)
         labels = read_labels(directory)
         thresholds = read_thresholds(directory, labels)
+        calibration = read_calibration(directory, labels)
         pipeline, input_shape = read_pipeline(directory)
         if settings.decode == "scaled" and pipeline.resize is None:
             raise LoadError(directory / CONFIG_FILE, "handler.decode: scaled, expected exact: no resize comes first")
@@ -77,7 +81,8 @@ class Classifier:
             thresholds=thresholds,
             pipeline=pipeline,
             input_shape=input_shape,
-            model=Model(network, device, pipeline.normalise, settings.precision),
+            model=Model(network, device, pipeline.normalise, settings.precision, calibration),
+            calibration=calibration,
             weights_sha256=digest,
             contents_sha256=contents_sha256(digests),
             metadata=metadata,
@@ -85,11 +90,21 @@ class Classifier:
             torch_threads=settings.torch_threads or cores,
             pool=ThreadPoolExecutor(settings.decode_threads or cores, "decode"),
         )
-        if settings.engine == "frozen":
-            classifier.model.freeze(
-                classifier.example(server.batchSize), settings.golden_tolerance, f"{directory / CONFIG_FILE}: handler"
-            )
+        if settings.engine != "eager":
+            classifier._speed_up(directory)
         return classifier
+
+    def _speed_up(self, directory: Path) -> None:
+        """Raises LoadError where the engine doesn't do for this network."""
+        example, tolerance = self.example(self.batch_size), self.settings.golden_tolerance
+        source = f"{directory / CONFIG_FILE}: handler"
+        if self.settings.engine == "frozen":
+            self.model.freeze(example, tolerance, source)
+        else:
+            compiled = load_compiled(
+                directory, self.model.device, self.settings.precision, self.weights_sha256, example
+            )
+            self.model.replace(lambda _: compiled, example, tolerance, self.settings.engine, source)
 
     @property
     def shortest_side(self) -> int | None:

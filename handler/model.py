@@ -12,16 +12,19 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from handler.calibration import Calibration
 from handler.contents import WEIGHTS_FILE
 from handler.errors import LoadError
 
-# torch's CPU allocator raises a bare RuntimeError (c10/core/impl/alloc_cpu.cpp), and a frozen network's GPU one.
-OUT_OF_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "CUDA out of memory")
+# torch's CPU allocator raises a bare RuntimeError (c10/core/impl/alloc_cpu.cpp), and a frozen network's GPU one. Of a
+# compiled network's every failure nothing but the call is said; once it has run, there is hardly another.
+OUT_OF_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "CUDA out of memory", "run_func_(")
+Logits = Callable[[torch.Tensor], torch.Tensor]  # prepared images [N, ...] → logits [N, C] float32
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-class Scorer(torch.nn.Module):
-    """Prepared images → scores [N, C] float32: independent probabilities, a sigmoid for each class."""
+class Forward(torch.nn.Module):
+    """Prepared images → logits [N, C] float32."""
 
     def __init__(self, network: torch.nn.Module, normalise: torch.nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
@@ -34,21 +37,28 @@ class Scorer(torch.nn.Module):
         # Not the whole network in `dtype`: where rounding hurts, autocast keeps float32, at the same speed.
         reduced = self.dtype != torch.float32
         with torch.autocast(images.device.type, self.dtype if reduced else None, reduced, cache_enabled=False):
-            logits = self.network(normalised)
-        return torch.sigmoid(logits.float())
+            logits: torch.Tensor = self.network(normalised)
+        return logits.float()
 
 
 class Model:
     """A network with its weights on a device, as fast as `engine` and `precision` say."""
 
     def __init__(
-        self, network: torch.nn.Module, device: torch.device, normalise: torch.nn.Module, precision: str = "float32"
+        self,
+        network: torch.nn.Module,
+        device: torch.device,
+        normalise: torch.nn.Module,
+        precision: str = "float32",
+        calibration: Calibration | None = None,
     ) -> None:
-        scorer = Scorer(network, normalise, DTYPES[precision])
-        self.scorer: Callable[[torch.Tensor], torch.Tensor] = (
-            scorer.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        )
+        forward = Forward(network, normalise, DTYPES[precision])
+        self.logits: Logits = forward.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self.device = device
+        self.calibration = None
+        if calibration is not None and calibration.changes:
+            pair = np.stack([calibration.scale, calibration.shift]).astype(np.float32)
+            self.calibration = torch.from_numpy(pair).to(device)
 
     @torch.inference_mode()
     def freeze(self, example: NDArray[Any], tolerance: float, source: object) -> None:
@@ -56,19 +66,39 @@ class Model:
 
         example: prepared images, [N, ...]. Raises LoadError where the record's scores differ by more than `tolerance`.
         """
-        images = torch.from_numpy(example).to(self.device)
-        try:
+
+        def record(images: torch.Tensor) -> Logits:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # what it warns of is tried below
-                frozen = torch.jit.freeze(torch.jit.trace(self.scorer, images, check_trace=False))  # type: ignore[no-untyped-call]
+                return torch.jit.freeze(torch.jit.trace(self.logits, images, check_trace=False))  # type: ignore[no-untyped-call, no-any-return]
+
+        self.replace(record, example, tolerance, "frozen", source)
+
+    @torch.inference_mode()
+    def replace(
+        self,
+        make: Callable[[torch.Tensor], Logits],
+        example: NDArray[Any],
+        tolerance: float,
+        engine: str,
+        source: object,
+    ) -> None:
+        """From now on takes the logits from what `make` gives for prepared images.
+
+        Raises LoadError where it fails, or its scores differ from those of the network as Python runs it by more than
+        `tolerance`."""
+        images = torch.from_numpy(example).to(self.device)
+        try:
+            logits = make(images)
             # Of one image, too: a record may hold the size of its example.
-            worst = max(float((frozen(each) - self.scorer(each)).abs().max()) for each in (images, images[:1]))
+            pairs = [(self._score(logits(each)), self._score(self.logits(each))) for each in (images, images[:1])]
+            worst = max(float((one - other).abs().max()) for one, other in pairs)
         except Exception as error:  # whatever the network raises under the tracer
             reason = " ".join(str(error).split())[-200:]
-            raise LoadError(source, f"engine: frozen, expected eager: this architecture fails: {reason}") from None
+            raise LoadError(source, f"engine: {engine}, expected eager: this architecture fails: {reason}") from None
         if not worst <= tolerance:
-            raise LoadError(source, f"engine: frozen, expected eager: scores differ by {worst:.4f}")
-        self.scorer = frozen
+            raise LoadError(source, f"engine: {engine}, expected eager: scores differ by {worst:.4f}")
+        self.logits = logits
 
     @torch.inference_mode()
     def scores(self, batch: NDArray[Any]) -> NDArray[np.float32]:
@@ -77,13 +107,19 @@ class Model:
             images = torch.from_numpy(batch)
             if self.device.type == "cuda":
                 images = images.pin_memory().to(self.device, non_blocking=True)
-            return self.scorer(images).cpu().numpy()
+            return self._score(self.logits(images)).cpu().numpy()
         except torch.cuda.OutOfMemoryError as error:
             raise MemoryError(str(error)) from None
         except RuntimeError as error:
             if any(text in str(error) for text in OUT_OF_MEMORY):
                 raise MemoryError(str(error)) from None
             raise
+
+    def _score(self, logits: torch.Tensor) -> torch.Tensor:
+        """Independent probabilities: a sigmoid for each class."""
+        if self.calibration is not None:
+            logits = logits * self.calibration[0] + self.calibration[1]
+        return torch.sigmoid(logits)
 
     def free_memory(self) -> None:
         """Gives back what torch keeps on a GPU for later: in pieces that may be too small now."""

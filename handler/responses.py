@@ -96,6 +96,7 @@ class Responder:
                     {"name": name, "index": index, "threshold": float(classifier.thresholds[index])}
                     for index, name in enumerate(classifier.labels)
                 ],
+                "calibration": classifier.calibration.to_dict(classifier.labels),
                 "input_shape": classifier.input_shape,
                 "formats": FORMATS,
                 "limits": vars(limits),

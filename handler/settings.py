@@ -47,7 +47,8 @@ class Settings:
     golden_tolerance: float = _bounded(0.01, 1e-6, 0.5)  # largest allowed difference of a golden score
     decode: Literal["exact", "scaled"] = "exact"  # whether a JPEG is decoded whole, or smaller where that does
     precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of the network
-    engine: Literal["frozen", "eager"] = "frozen"  # the network as recorded once, or as Python runs it
+    # The network as recorded once, as Python runs it, or as scripts/tune.py compiled it.
+    engine: Literal["frozen", "eager", "compiled"] = "frozen"
     torch_threads: int | None = _bounded(None, 1, 1024)  # for one forward pass; else the worker's share of the cores
     decode_threads: int | None = _bounded(None, 1, 1024)  # images decoded side by side; else the same
     tuned: dict[str, Any] = field(default_factory=dict)  # what scripts/tune.py measured when it chose

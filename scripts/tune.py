@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Tries an archive's settings on this machine and writes a copy with the fastest ones, and with the evidence.
 
-First the network in process: how Python runs it or frozen, and each precision, with what it does to the scores of the
-photos. Then workers and batches on a real server, with as many clients as asked. A reduced precision is only chosen
-where no score of any photo moves by more than the archive's golden_tolerance, or --tolerance, which is then written,
-too. Nothing else that changes an answer is touched. Tune where you serve: another processor wants other settings.
+First the network in process: as Python runs it, frozen, or compiled ahead (on a CPU with a C++ compiler beside it), and
+each precision, with what it does to the scores of the photos. Then workers and batches on a real server, with as many
+clients as asked. A reduced precision is only chosen where no score of any photo moves by more than the archive's
+golden_tolerance, or --tolerance, which is then written, too. Nothing else that changes an answer is touched. Tune where
+you serve: another processor wants other settings.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from handler.classifier import WARM_UPS, Classifier
 from handler.cores import available_cores, use_threads
 from handler.errors import ItemError, LoadError
 from scripts.archive.check import read_golden_inputs, read_outline, unpacked
+from scripts.archive.compiler import compile_network
 from scripts.archive.manifest import read_archive
 from scripts.archive.mar import check_target
 from scripts.archive.stage import PLAIN
@@ -67,13 +69,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # What float32 doesn't need stays as tight as it was.
         plain = network.settings["precision"] == PLAIN["precision"]
         handler = {**network.settings, **({} if plain else {"golden_tolerance": tolerance})}
-        servers = list(try_servers(options, outline.archive.name, handler, photos[0]))
-        server = best(servers)
+        with tempfile.TemporaryDirectory(prefix="tune-") as directory:
+            fast = Path(directory) / options.archive.name
+            write_variant(options.archive, fast, handler, {})
+            servers = list(try_servers(options, fast, outline.archive.name, photos[0]))
+            server = best(servers)
+            evidence = _evidence(options, networks, servers)
+            output.parent.mkdir(parents=True, exist_ok=True)
+            write_variant(fast, output, {"tuned": evidence}, server.settings, options.force)
     except (LoadError, ServerError, JavaNotFoundError, OSError) as error:
         show_progress("")
         print(f"error: {error}", file=sys.stderr)
         return 1
-    evidence = {
+    chosen = " ".join(f"{key}={value}" for key, value in {**handler, **server.settings}.items())
+    print(f"best     {chosen}\nwrote    {output}")
+    return 0
+
+
+def _evidence(options: argparse.Namespace, networks: Sequence[Trial], servers: Sequence[Trial]) -> dict[str, Any]:
+    return {
         "date": time.strftime("%Y-%m-%d"),
         "processor": processor(),
         "cores": available_cores(),
@@ -83,11 +97,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "networks": [each.evidence() for each in networks],
         "servers": [each.evidence() for each in servers],
     }
-    output.parent.mkdir(parents=True, exist_ok=True)
-    write_variant(options.archive, output, {**handler, "tuned": evidence}, server.settings, options.force)
-    chosen = " ".join(f"{key}={value}" for key, value in {**handler, **server.settings}.items())
-    print(f"best     {chosen}\nwrote    {output}")
-    return 0
 
 
 def try_networks(archive: Path, photos: Sequence[bytes], device: torch.device) -> list[Trial]:
@@ -98,10 +107,12 @@ def try_networks(archive: Path, photos: Sequence[bytes], device: torch.device) -
     with unpacked(archive) as directory:
         plain = _scores(Classifier.load(directory, device, **PLAIN), photos)
         for precision in precisions:
-            for engine in ("eager", "frozen"):
+            for engine in ("eager", "frozen", *(["compiled"] if device.type == "cpu" else [])):
                 settings = {"engine": engine, "precision": precision}
                 # The tolerance is for what comes of it below.
                 try:
+                    if engine == "compiled":
+                        compile_network(directory, precision)
                     classifier = Classifier.load(directory, device, **settings, decode="exact", golden_tolerance=0.5)
                 except LoadError as error:
                     _show("network", settings, f"{error}")
@@ -136,15 +147,15 @@ def _scores(classifier: Classifier, photos: Sequence[bytes]) -> Any:
     return np.stack(scores)  # type: ignore[arg-type]
 
 
-def try_servers(options: argparse.Namespace, name: str, handler: dict[str, Any], photo: bytes) -> Iterator[Trial]:
+def try_servers(options: argparse.Namespace, fast: Path, name: str, photo: bytes) -> Iterator[Trial]:
     """Workers and batches, each on a server of its own."""
     cores = available_cores()
     for workers in dict.fromkeys([1, 2] if options.device != "cpu" else [1, max(1, cores // 2), cores]):
         for batch in options.batches:
             settings = {"minWorkers": workers, "maxWorkers": workers, "batchSize": batch, "maxBatchDelay": 1}
             with tempfile.TemporaryDirectory(prefix="tune-") as directory:
-                archive = Path(directory) / options.archive.name
-                write_variant(options.archive, archive, handler, settings)
+                archive = Path(directory) / fast.name
+                write_variant(fast, archive, {}, settings)
                 ports = Ports.from_first(options.port)
                 server = TorchServe([read_archive(archive)], archive.parent, ports, Path(directory) / "logs")
                 with server:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from handler.calibration import read_calibration
 from handler.contents import PREPROCESSING_FILE, contents_sha256, file_digests, read_metadata, weights_sha256
 from handler.errors import LoadError
 from handler.files import read_json
@@ -43,6 +44,7 @@ def check_archive(path: Path) -> CheckedArchive:
         settings, server = read_settings(directory)
         labels = read_labels(directory)
         read_thresholds(directory, labels)
+        read_calibration(directory, labels)
         read_json(directory / PREPROCESSING_FILE, "an albumentations pipeline")
         digests = file_digests(directory)
         weights_sha256(directory, digests, read_metadata(directory))

@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from handler.compiled import COMPILED_FILE, NETWORK_FILE
 from handler.settings import CONFIG_FILE, read_settings, write_settings
 from scripts.archive.check import unpacked
+from scripts.archive.compiler import compile_network
 from scripts.archive.manifest import MANIFEST, read_archive
 from scripts.archive.mar import ADAPTER, pack
 
@@ -15,12 +17,19 @@ from scripts.archive.mar import ADAPTER, pack
 def write_variant(
     source: Path, target: Path, handler: Mapping[str, Any], torchserve: Mapping[str, Any], force: bool = False
 ) -> None:
-    """Writes target, which may be source. Raises LoadError."""
+    """Writes target, which may be source; where it is to have another compiled network, compiles that. Raises
+    LoadError."""
     archive = read_archive(source)
     with unpacked(source) as directory:
         # What the archiver adds itself.
         shutil.rmtree(directory / Path(MANIFEST).parent)
         (directory / Path(ADAPTER).name).unlink()
         settings, server = read_settings(directory)
-        write_settings(directory / CONFIG_FILE, replace(settings, **handler), replace(server, **torchserve))
+        changed = replace(settings, **handler)
+        if (changed.engine, changed.precision) != (settings.engine, settings.precision):
+            for name in (NETWORK_FILE, COMPILED_FILE):
+                (directory / name).unlink(missing_ok=True)
+            if changed.engine == "compiled":
+                compile_network(directory, changed.precision)
+        write_settings(directory / CONFIG_FILE, changed, replace(server, **torchserve))
         pack(directory, archive.name, archive.version, target, force)

@@ -71,6 +71,7 @@ def test_read_weights(tmp_path: Path) -> None:
     [
         torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("run_func_( container_handle_, …) API call failed at model_container_runner.cpp, line 107"),
     ],
 )
 def test_a_lack_of_memory_is_python_s_own_error(error: Exception) -> None:
@@ -99,7 +100,7 @@ def test_frozen_scores_are_those_of_the_network_for_any_batch() -> None:
     normalise = Normalise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 255)
     plain, frozen = (Model(network, CPU, normalise) for _ in range(2))
     frozen.freeze(pixels[:4], 0.01, "here")
-    assert isinstance(frozen.scorer, torch.jit.ScriptModule)
+    assert isinstance(frozen.logits, torch.jit.ScriptModule)
     for images in (1, 3, 4, 8):
         np.testing.assert_allclose(frozen.scores(pixels[:images]), plain.scores(pixels[:images]), atol=1e-5)
 
