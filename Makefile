@@ -17,7 +17,7 @@ SLIM := python:3.12-slim-bookworm
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: help serve check demo install test test-image soak tune bench lint format lock lock-image image image-slim audit clean
+.PHONY: help serve check demo install test test-image soak tune bench quality lint format lock lock-image image image-slim audit clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -65,6 +65,18 @@ $(TUNED): $(DEMO)
 
 bench: $(INSTALLED) $(TUNED)  ## this project beside its peers; needs wrk (ARGS for bench/run.py)
 	$(BIN)/python bench/run.py --photo $(PHOTO) --tuned $(TUNED) $(ARGS)
+
+# Its parts, one by one: docs/quality.md.
+QUALITY := build/quality
+quality: $(INSTALLED) $(DEMO)  ## the demo's way from photos with labels to thresholds and a report
+	rm -rf $(QUALITY)
+	$(BIN)/python scripts/build_demo_data.py --output $(QUALITY)/data
+	$(BIN)/python scripts/score.py $(DEMO) --data $(QUALITY)/data/labels.jsonl --output $(QUALITY)/scores
+	$(BIN)/python scripts/calibrate.py $(QUALITY)/scores --output $(QUALITY)/calibration.json
+	$(BIN)/python scripts/evaluate.py $(QUALITY)/scores --calibration $(QUALITY)/calibration.json \
+		--report $(QUALITY)/report.html --card $(QUALITY)/card.json
+	$(BIN)/python scripts/build_archive.py --checkpoint build/demo/best_model.pt --name cat-breeds --version 1.1 \
+		--calibration $(QUALITY)/calibration.json --card $(QUALITY)/card.json --output $(QUALITY)/cat-breeds.mar
 
 image: export DOCKER_BUILDKIT = 1
 image:  ## the image on PyTorch's own images (DOCKER, BUILD_FLAGS)

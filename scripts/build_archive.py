@@ -64,6 +64,7 @@ def _report(recipe: Recipe, stage: Path) -> None:
     )
     low, high = classifier.thresholds.min(), classifier.thresholds.max()
     print(f"thresholds {low:g}" + ("" if low == high else f" to {high:g}"))
+    print(f"calibrated {'yes' if classifier.calibration.changes else 'no'}")
     print(f"decode     {classifier.settings.decode}")
     print(f"weights    sha256 {classifier.weights_sha256}", flush=True)
 
@@ -90,6 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--architecture", help="a timm model name (default: the checkpoint's)")
     add("--labels", metavar="FILE", help=".txt, .json or .csv (default: the checkpoint's)")
     add("--thresholds", type=_thresholds, metavar="NUMBER|FILE", help="default: the checkpoint's, else 0.5")
+    add("--calibration", metavar="FILE", help="of scripts/calibrate.py: calibration and thresholds")
+    add("--card", metavar="FILE", help="of scripts/evaluate.py: what the model is worth, for whoever asks the server")
     add("--preprocessing", metavar="FILE|timm", help="a serialized albumentations pipeline (default: timm's)")
     add("--golden", nargs="+", metavar="IMAGE", help="photos that the server classifies before it serves")
     add("--licence")

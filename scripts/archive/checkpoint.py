@@ -1,6 +1,7 @@
 """A training checkpoint → its tensors, and what it says about the model. The only place that reads pickles."""
 
 import argparse
+import codecs
 import pickle
 import re
 import warnings
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -19,6 +21,14 @@ from handler.errors import LoadError
 WEIGHT_KEYS = ("state_dict_ema", "state_dict", "model_state_dict", "model")
 # What torch.compile and DataParallel put before each name.
 WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.)+")
+# What NumPy's arrays and numbers are pickled as; NumPy 1's functions had other names, which torch 2.6 can be told.
+MAKERS: tuple[Any, ...] = (np.asarray(0).__reduce__()[0], np.float64(0).__reduce__()[0])
+NUMPY: list[Any] = [
+    *(np.ndarray, np.dtype, codecs.encode, *MAKERS),
+    *(type(np.dtype(kind)) for kind in ("bool", "int32", "int64", "float32", "float64", "str")),
+]
+if torch.__version__ >= "2.6":  # by its numbers, not as text
+    NUMPY += [(maker, f"numpy.{core}.multiarray.{maker.__name__}") for maker in MAKERS for core in ("_core", "core")]
 
 
 @dataclass(frozen=True)
@@ -64,8 +74,9 @@ def read_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
 
 
 def _unpickle(path: Path) -> Any:
-    # timm's trainer keeps its command line as a Namespace: a plain record, which runs nothing.
-    torch.serialization.add_safe_globals([argparse.Namespace])
+    # timm's trainer keeps its command line as a Namespace, and others their thresholds and metrics as NumPy's numbers:
+    # plain records, which run nothing.
+    torch.serialization.add_safe_globals([argparse.Namespace, *NUMPY])
     try:
         with warnings.catch_warnings():  # a newer pickle protocol is no fault of the file
             warnings.simplefilter("ignore", UserWarning)
@@ -96,7 +107,7 @@ def _is_state_dict(value: Any) -> bool:
 def _first(said: Mapping[str, Any], kind: Any, *names: str) -> Any:
     for name in names:
         value = said.get(name)
-        if isinstance(value, torch.Tensor):
+        if isinstance(value, torch.Tensor | np.ndarray | np.generic):
             value = value.tolist()
         if isinstance(value, kind):
             return value

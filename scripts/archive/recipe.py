@@ -11,6 +11,8 @@ from handler.files import read_yaml
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")  # what torch-model-archiver and a URL path take
 
+PATHS = ("checkpoint", "labels", "thresholds", "calibration", "card", "preprocessing")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -22,6 +24,8 @@ class Recipe:
     architecture: str | None = None  # else the checkpoint's
     labels: Path | list[str] | dict[Any, Any] | None = None  # else the checkpoint's
     thresholds: Path | float | list[float] | dict[str, float] | None = None  # else the checkpoint's, else 0.5
+    calibration: Path | None = None  # what scripts/calibrate.py wrote: thresholds, too
+    card: Path | None = None  # what scripts/evaluate.py wrote
     preprocessing: Path | dict[str, Any] | None = None  # else timm's for the architecture
     golden: list[Path] = field(default_factory=list)  # else two patterns
     state_dict_key: str | None = None  # which of the checkpoint's weights
@@ -38,6 +42,8 @@ KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "architecture": ((str,), "a string"),
     "labels": ((str, list, dict), "a path, a list of names, or a mapping of index to name"),
     "thresholds": ((str, int, float, list, dict), "a path, a number, a list, or a mapping of label to number"),
+    "calibration": ((str,), "a path"),
+    "card": ((str,), "a path"),
     "preprocessing": ((str, dict), "a path, 'timm', or a serialized albumentations pipeline"),
     "golden": ((list,), "a list of paths"),
     "state_dict_key": ((str,), "a string"),
@@ -85,6 +91,6 @@ def _check(values: Mapping[Any, Any], source: object, base: Path) -> dict[str, A
 def _resolve(key: str, value: Any, base: Path) -> Any:
     if key == "golden":
         return [base / each for each in value]
-    if key in ("checkpoint", "labels", "thresholds", "preprocessing") and isinstance(value, str) and value != "timm":
+    if key in PATHS and isinstance(value, str) and value != "timm":
         return base / value
     return value

@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import handler
+from handler.calibration import CALIBRATION_FILE
 from handler.classifier import Classifier
 from handler.contents import METADATA_FILE, PREPROCESSING_FILE, WEIGHTS_FILE, sha256
 from handler.errors import ItemError, LoadError
@@ -26,6 +27,7 @@ from handler.preprocess import make_pipeline, probe
 from handler.settings import CONFIG_FILE, ServerSettings, Settings, read_section, write_settings
 from handler.thresholds import THRESHOLDS_FILE, parse_thresholds
 from scripts.archive.checkpoint import Checkpoint, read_checkpoint
+from scripts.archive.measured import check_weights, read_calibrated, read_card
 from scripts.archive.recipe import Recipe
 from scripts.archive.sources import parse_labels, pipeline_from_timm, read_labels_file, read_thresholds_file
 
@@ -47,8 +49,11 @@ def write_stage(recipe: Recipe, directory: Path) -> Classifier:
     server = read_section(ServerSettings, recipe.torchserve, "recipe", "torchserve.")
     labels, labels_source = _labels(recipe, checkpoint)
     network = create_network(architecture, len(labels), settings.model_kwargs, "recipe")
-    _check_label_count(network, checkpoint, labels, labels_source)
-    thresholds = _thresholds(recipe, checkpoint, labels)
+    check_label_count(network, checkpoint, labels, labels_source)
+    measured = read_calibrated(recipe.calibration, labels) if recipe.calibration else None
+    if measured is not None and recipe.thresholds is not None:
+        raise LoadError("recipe", "thresholds: beside a calibration, which brings its own, expected one of them")
+    thresholds = _thresholds(recipe, checkpoint, labels) if measured is None else measured.thresholds.tolist()
     load_weights(network, checkpoint.tensors, recipe.checkpoint)
     preprocessing, preprocessing_source = _preprocessing(recipe, checkpoint, network, settings)
     pipeline = make_pipeline(preprocessing, preprocessing_source)
@@ -65,7 +70,14 @@ def write_stage(recipe: Recipe, directory: Path) -> Classifier:
     _write_json(directory / LABELS_FILE, {str(index): name for index, name in enumerate(labels)})
     _write_json(directory / THRESHOLDS_FILE, dict(zip(labels, thresholds, strict=True)))
     _write_json(directory / PREPROCESSING_FILE, preprocessing)
-    _write_json(directory / METADATA_FILE, _metadata(recipe, architecture, labels, directory))
+    metadata = _metadata(recipe, architecture, labels, directory)
+    if measured is not None:
+        check_weights(measured.provenance, metadata["weights_sha256"], recipe.calibration)
+        _write_json(directory / CALIBRATION_FILE, measured.calibration.to_dict(labels))
+        metadata["calibration"] = measured.provenance
+    if recipe.card is not None:
+        metadata["card"] = read_card(recipe.card, labels, thresholds, metadata["weights_sha256"])
+    _write_json(directory / METADATA_FILE, metadata)
     shutil.copytree(
         Path(handler.__file__).parent, directory / "handler", ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
     )
@@ -93,11 +105,17 @@ def _labels(recipe: Recipe, checkpoint: Checkpoint) -> tuple[tuple[str, ...], ob
 def _thresholds(recipe: Recipe, checkpoint: Checkpoint, labels: tuple[str, ...]) -> list[float]:
     if isinstance(recipe.thresholds, Path):
         return [float(value) for value in read_thresholds_file(recipe.thresholds, labels)]
-    given, source = recipe.thresholds, "recipe: thresholds"
-    if given is None and checkpoint.thresholds is not None:
-        given, source = checkpoint.thresholds, f"{recipe.checkpoint}: thresholds"
+    if recipe.thresholds is None and checkpoint.thresholds is not None:
+        return checkpoint_thresholds(checkpoint, labels, f"{recipe.checkpoint}: thresholds")
+    given = DEFAULT_THRESHOLD if recipe.thresholds is None else recipe.thresholds
+    return [float(value) for value in parse_thresholds(given, labels, "recipe: thresholds")]
+
+
+def checkpoint_thresholds(checkpoint: Checkpoint, labels: tuple[str, ...], source: object) -> list[float]:
+    """What the checkpoint says, in the labels' order. Raises LoadError."""
+    given = checkpoint.thresholds
     given = list(given) if isinstance(given, tuple) else given
-    return [float(value) for value in parse_thresholds(DEFAULT_THRESHOLD if given is None else given, labels, source)]
+    return [float(value) for value in parse_thresholds(given, labels, source)]
 
 
 def _preprocessing(
@@ -111,7 +129,7 @@ def _preprocessing(
     return pipeline_from_timm(network, size, "recipe"), f"timm: {settings.architecture}"
 
 
-def _check_label_count(
+def check_label_count(
     network: torch.nn.Module, checkpoint: Checkpoint, labels: tuple[str, ...], source: object
 ) -> None:
     """A wrong label count shows as a wrong shape of the classifier; this says it in the user's terms."""

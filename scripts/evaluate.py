@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""Scores and labels → what a classifier is worth, with 95 % bootstrap intervals, as a table, a page and a model card.
+
+With --calibration, before and after it: out of fold where it was fitted on these very scores. With --against, this
+version less another one, over the images that both have, so that one can say whether it may replace it.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from handler.errors import LoadError
+from scripts.archive.measured import Calibrated, read_calibrated
+from scripts.quality.evaluation import Comparison, Version, as_scored, compared, with_calibration
+from scripts.quality.metrics import OVERALL, Interval
+from scripts.quality.report import write_report
+from scripts.quality.scores import Scores, joined, read_labelled
+
+COLUMNS = ("precision", "recall", "f1", "average_precision")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        scores = read_labelled(options.scores)
+        found = read_calibrated(options.calibration, scores.labels) if options.calibration else None
+        versions = [as_scored(scores, options.resamples, options.seed)]
+        if found is not None:
+            versions.append(with_calibration(scores, found, options.resamples, options.seed))
+        comparison = _against(options, scores, found) if options.against else None
+        content = _content(options, scores, versions, comparison)
+        print(_table(versions, comparison), _labels(scores, versions[-1]), sep="\n\n")
+        if options.report:
+            write_report(options.report, scores, versions, comparison, options.images, options.pictures, content["of"])
+            print(f"\nwrote    {options.report}")
+        for path, part in ((options.json, content), (options.card, _card(content, versions[-1]))):
+            if path:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(json.dumps(part, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+                print(f"wrote    {path}")
+    except (LoadError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _against(options: argparse.Namespace, scores: Scores, found: Calibrated | None) -> Comparison:
+    """The other one as it was scored, this one as it shall serve, over what both have."""
+    mine, others = joined(scores, read_labelled(options.against))
+    names = [f"{each.origin.model['name']} {each.origin.model['version']}" for each in (others, mine)]
+    if names[0] == names[1]:
+        names = [str(options.against), str(options.scores)]
+    second = (
+        as_scored(mine, options.resamples, options.seed, names[1])
+        if found is None
+        else with_calibration(mine, found, options.resamples, options.seed)
+    )
+    first = as_scored(others, options.resamples, options.seed, names[0])
+    return compared(first, second, mine.paths, options.resamples, options.seed)
+
+
+def _content(
+    options: argparse.Namespace, scores: Scores, versions: Sequence[Version], comparison: Comparison | None
+) -> dict[str, Any]:
+    of = {
+        "model": scores.origin.model,
+        "data": scores.origin.data,
+        "scores_sha256": scores.sha256,
+        "images": len(scores.paths),
+        "refused": scores.errors,
+        "resamples": options.resamples,
+        "seed": options.seed,
+    }
+    versus = None
+    if comparison is not None:
+        versus = {
+            "first": comparison.first.name,
+            "second": comparison.second.name,
+            "images": len(comparison.paths),
+            "verdict": comparison.verdict,
+            "differences": {name: vars(each) for name, each in comparison.differences.items()},
+        }
+    return {
+        "of": of,
+        "versions": {version.name: version.to_dict(scores.labels) for version in versions},
+        "comparison": versus,
+    }
+
+
+def _card(content: dict[str, Any], version: Version) -> dict[str, Any]:
+    return {**content["of"], "measured": version.name, **content["versions"][version.name]}
+
+
+def _table(versions: Sequence[Version], comparison: Comparison | None) -> str:
+    width = max(len(text) for text in OVERALL.values())
+    lines = [" " * width + "  " + "  ".join(f"{version.name:>24}" for version in versions)]
+    for name, text in OVERALL.items():
+        cells = "  ".join(f"{_show(version.measured[name][0]):>24}" for version in versions)
+        lines.append(f"{text:{width}}  {cells}")
+    if comparison is not None:
+        lines += [
+            "",
+            f"{comparison.second.name} less {comparison.first.name}, {len(comparison.paths)} images in common",
+        ]
+        lines += [f"{OVERALL[name]:{width}}  {_show(each, '+'):>24}" for name, each in comparison.differences.items()]
+        lines += ["", comparison.verdict]
+    return "\n".join(lines)
+
+
+def _labels(scores: Scores, version: Version) -> str:
+    width = max(5, *(len(name) for name in scores.labels))
+    lines = [f"{'label':{width}} {'images':>7} {'threshold':>9} " + " ".join(f"{name:>22}" for name in COLUMNS)]
+    for place, name in enumerate(scores.labels):
+        images = int((scores.truth[:, place] == 1).sum())
+        cells = " ".join(f"{_show(version.measured[column][place]):>22}" for column in COLUMNS)
+        lines.append(f"{name:{width}} {images:7} {version.thresholds[place]:9.3f} {cells}")
+    return "\n".join(lines)
+
+
+def _show(interval: Interval, sign: str = "") -> str:
+    if interval.value != interval.value:
+        return "–"
+    return f"{interval.value:{sign}.3f} ({interval.low:{sign}.3f} to {interval.high:{sign}.3f})"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("scores", type=Path, help="of scripts/score.py, over data with labels")
+    add("--calibration", type=Path, metavar="JSON", help="of scripts/calibrate.py: what it changes")
+    add("--against", type=Path, metavar="SCORES", help="another version's, over the same data")
+    add("--report", type=Path, metavar="HTML", help="a page for those who decide, that opens offline")
+    add("--card", type=Path, metavar="JSON", help="a model card for build_archive --card")
+    add("--json", type=Path, metavar="JSON", help="all that is measured")
+    add("--images", type=Path, metavar="DIR", help="where the report finds the pictures (default: where they were)")
+    add("--pictures", type=int, default=12, help="of the worst errors in the report (default: %(default)s)")
+    add("--resamples", type=int, default=1000, help="for the intervals (default: %(default)s)")
+    add("--seed", type=int, default=0, help="of them (default: %(default)s)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""Says what a checkpoint holds, and what is missing to package it. Nothing in the file is run.
+
+Exit codes: 0 build_archive can package it as it is, 1 it can't, and the lines marked "missing" or "wrong" say why.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from handler.errors import LoadError
+from handler.model import create_network, load_weights
+from scripts.archive.checkpoint import Checkpoint, read_checkpoint
+from scripts.archive.sources import parse_labels
+from scripts.archive.stage import check_label_count, checkpoint_thresholds
+
+
+@dataclass(frozen=True)
+class Finding:
+    what: str
+    found: str
+    state: str = "ok"  # ok, missing, wrong; or default: something else stands in
+    remedy: str = ""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        findings = inspect(read_checkpoint(options.checkpoint, options.state_dict_key), options.checkpoint)
+    except LoadError as error:
+        findings = [Finding("file", str(error), "wrong")]
+    if options.json:
+        print(json.dumps([vars(finding) for finding in findings], ensure_ascii=False))
+    else:
+        for each in findings:
+            print(f"{each.state:8} {each.what:14} {each.found}{'; ' + each.remedy if each.remedy else ''}")
+    return int(any(finding.state in ("missing", "wrong") for finding in findings))
+
+
+def inspect(checkpoint: Checkpoint, path: Path) -> list[Finding]:
+    """In the order in which build_archive wants them."""
+    numbers = sum(tensor.numel() for tensor in checkpoint.tensors.values())
+    kinds = ", ".join(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in checkpoint.tensors.values()}))
+    where = f"under {checkpoint.key}" if checkpoint.key else "at the top"
+    weights = f"{len(checkpoint.tensors)} tensors {where}, {numbers / 1e6:.2f} million numbers, {kinds}"
+    findings = [Finding("weights", weights)]
+    if checkpoint.architecture is None:
+        findings.append(Finding("architecture", "not said", "missing", "build_archive --architecture NAME"))
+    else:
+        findings.append(Finding("architecture", checkpoint.architecture))
+    labels: tuple[str, ...] | None = None
+    if checkpoint.labels is None:
+        findings.append(Finding("labels", "not said", "missing", "build_archive --labels FILE"))
+    else:
+        try:
+            labels = parse_labels(checkpoint.labels, path)
+            findings.append(Finding("labels", f"{len(labels)}: {', '.join(labels[:6])}{', …' * (len(labels) > 6)}"))
+        except LoadError as error:
+            findings.append(Finding("labels", str(error), "wrong"))
+    if checkpoint.architecture is not None and labels is not None:
+        findings.append(_fits(checkpoint, labels, path))
+    findings.append(_thresholds(checkpoint, labels, path))
+    size = checkpoint.image_size
+    findings.append(
+        Finding("image size", f"{size} pixels")
+        if size
+        else Finding("image size", "not said", "default", "the architecture's, by timm")
+    )
+    findings.append(
+        Finding("preprocessing", "never in a checkpoint", "default", "timm's, or build_archive --preprocessing FILE")
+    )
+    return findings
+
+
+def _fits(checkpoint: Checkpoint, labels: tuple[str, ...], path: Path) -> Finding:
+    assert checkpoint.architecture is not None
+    try:
+        network = create_network(checkpoint.architecture, len(labels), {}, path)
+        check_label_count(network, checkpoint, labels, path)
+        load_weights(network, checkpoint.tensors, path)
+    except LoadError as error:
+        return Finding("fit", str(error), "wrong", "for other arguments of timm, handler.model_kwargs in a recipe")
+    return Finding("fit", f"the weights are those of {checkpoint.architecture} with {len(labels)} labels")
+
+
+def _thresholds(checkpoint: Checkpoint, labels: tuple[str, ...] | None, path: Path) -> Finding:
+    if checkpoint.thresholds is None:
+        return Finding("thresholds", "not said", "default", "0.5; scripts/calibrate.py finds better ones")
+    if labels is None:
+        return Finding("thresholds", "there, for labels that aren't said")
+    try:
+        values: Any = checkpoint_thresholds(checkpoint, labels, path)
+    except LoadError as error:
+        return Finding("thresholds", str(error), "wrong")
+    return Finding("thresholds", f"{min(values):g} to {max(values):g}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("checkpoint", type=Path, help=".pt, .pth or .safetensors")
+    add("--state-dict-key", metavar="KEY", help="which of its weights (default: averaged ones if it has them)")
+    add("--json", action="store_true", help="for machines")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""The report's figures, each small enough for a phone, as SVG in a data URI: nothing in it can run or be fetched."""
+
+import base64
+from collections.abc import Sequence
+from io import StringIO
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from scripts.quality.metrics import Array, reliability
+from scripts.quality.scores import UNKNOWN
+
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"  # told apart by the colour-blind, too (Okabe, Ito)
+SMALL, SQUARE = (2.8, 2.4), (5.6, 5.0)  # inches
+
+
+def precision_recall(scores: Array, truth: NDArray[np.int8], fired: NDArray[np.bool_]) -> str:
+    """Of one label, [N] each: the curve, and the point that was chosen."""
+    known = truth != UNKNOWN
+    scores, right, fired = scores[known], truth[known] == 1, fired[known]
+    order = np.argsort(-scores, kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(scores[order]) < 0, True))
+    hits = np.cumsum(right[order])[ends]
+    figure = Figure(SMALL, layout="constrained")
+    axis = figure.subplots()
+    axis.step(hits / right.sum(), hits / (ends + 1), color=BLUE, where="pre")
+    if fired.any():
+        chosen = (fired & right).sum()
+        axis.plot(chosen / right.sum(), chosen / fired.sum(), "o", color=ORANGE, markersize=8)
+    axis.set(xlim=(0, 1.03), ylim=(0, 1.03), xlabel="recall", ylabel="precision")
+    return _uri(figure)
+
+
+def calibration(versions: Sequence[tuple[str, Array, NDArray[np.int8]]]) -> str:
+    """Score against share, all labels together, of each version."""
+    figure = Figure((5.6, 3.6), layout="constrained")
+    axis = figure.subplots()
+    axis.plot([0, 1], [0, 1], color=GREY, linestyle="dotted", label="as it should be")
+    for (name, scores, truth), colour, marker in zip(versions, (ORANGE, BLUE), ("s", "o"), strict=False):
+        score, share, count = reliability(scores, truth)
+        sizes = 20 + 120 * np.sqrt(count / max(count.max(), 1))
+        axis.plot(score, share, color=colour, label=name)
+        axis.scatter(score, share, s=sizes, color=colour, marker=marker, alpha=0.6)
+    axis.set(xlim=(0, 1), ylim=(0, 1), xlabel="score", ylabel="share of these that is true")
+    axis.legend(frameon=False)
+    return _uri(figure)
+
+
+def distribution(scores: Array, truth: NDArray[np.int8], threshold: float) -> str:
+    """Of one label: the scores of images that have it, above, and of those that haven't, below."""
+    figure = Figure(SMALL, layout="constrained")
+    axis = figure.subplots()
+    edges = np.linspace(0, 1, 21)
+    for value, colour, sign in ((1, BLUE, 1), (0, ORANGE, -1)):
+        count, _ = np.histogram(scores[truth == value], edges)
+        axis.bar(edges[:-1], sign * count / max(count.max(), 1), 0.05, align="edge", color=colour)
+    axis.axvline(threshold, color="black", linewidth=1)
+    axis.axhline(0, color="black", linewidth=0.5)
+    axis.set(xlim=(0, 1), ylim=(-1.05, 1.05), xlabel="score", yticks=[])
+    return _uri(figure)
+
+
+def heat(shares: Array, labels: Sequence[str], across: str, down: str) -> str:
+    """A square of shares, NaN where there is nothing."""
+    figure = Figure(SQUARE, layout="constrained")
+    axis = figure.subplots()
+    axis.imshow(np.nan_to_num(shares), vmin=0, vmax=1, cmap="Blues")
+    for row, column in np.argwhere(np.isfinite(shares) & (shares >= 0.005)):
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        axis.text(column, row, f"{100 * shares[row, column]:.0f}", ha="center", va="center", color=colour, fontsize=8)
+    axis.set_xticks(range(len(labels)), [_short(name) for name in labels], rotation=60, ha="right")
+    axis.set_yticks(range(len(labels)), [_short(name) for name in labels])
+    axis.set(xlabel=across, ylabel=down)
+    return _uri(figure)
+
+
+def _short(name: str) -> str:
+    return (name if len(name) <= 18 else name[:17] + "…").replace("$", r"\$")  # else it is taken for mathematics
+
+
+def _uri(figure: Figure) -> str:
+    for axis in figure.axes:
+        axis.spines[["top", "right"]].set_visible(False)
+    text = StringIO()
+    with mpl.rc_context({"svg.hashsalt": "report"}):
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(text.getvalue().encode()).decode()

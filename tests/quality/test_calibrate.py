@@ -1,0 +1,155 @@
+"""The command, on scores that are too sure of themselves, and the archive that is built from what it says."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from samples import CHELSEA, TINY_LABELS
+from synthetic import LABELS, SHA, calibrated_scores, origin, sharpened, write_scores
+
+from handler.calibration import Calibration
+from handler.classifier import Classifier
+from handler.errors import LoadError
+from scripts import calibrate
+from scripts.archive.recipe import Recipe
+from scripts.build_archive import build_archive
+
+CPU = torch.device("cpu")
+SCORES, TRUTH = calibrated_scores(3_000)
+SURE = sharpened(SCORES, 2.5)
+
+
+def run(scores: Path, output: Path, *flags: str) -> dict[str, Any]:
+    assert calibrate.main([str(scores), "--output", str(output), "--date", "2026-01-02", *flags]) == 0
+    content: dict[str, Any] = json.loads(output.read_text())
+    return content
+
+
+def test_what_it_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = run(write_scores(tmp_path / "scores", SURE, TRUTH), tmp_path / "a.json")
+    provenance = found["provenance"]
+    assert found["calibration"]["ant"]["scale"] == pytest.approx(1 / 2.5, rel=0.1)
+    assert (provenance["date"], provenance["objective"], provenance["images"]) == ("2026-01-02", "F1", 3_000)
+    assert provenance["model"] == {"name": "cats", "version": "1.0", "sha256": SHA}
+    assert provenance["labels"]["ant"]["positives"] == int((TRUTH[:, 0] == 1).sum())
+    quality = provenance["quality"]
+    assert quality["out of fold"]["micro_f1"] > quality["as scored"]["micro_f1"]
+    assert quality["out of fold"]["calibration_error"] < quality["as scored"]["calibration_error"] / 2
+    assert "out of fold" in capsys.readouterr().out
+
+
+def test_the_same_scores_give_the_same_file(tmp_path: Path) -> None:
+    scores = write_scores(tmp_path / "scores", SURE, TRUTH)
+    assert run(scores, tmp_path / "a.json") == run(scores, tmp_path / "b.json")
+
+
+@pytest.mark.parametrize(
+    ("flags", "objective"),
+    [(("--beta", "2"), "F2"), (("--precision", "0.8"), "precision of 0.8"), (("--cost", "5"), "a miss costs 5")],
+)
+def test_objectives(tmp_path: Path, flags: tuple[str, ...], objective: str) -> None:
+    found = run(write_scores(tmp_path / "scores", SCORES, TRUTH), tmp_path / "a.json", *flags, "--method", "none")
+    assert found["provenance"]["objective"] == objective
+    fired = np.array(list(found["thresholds"].values())) <= SCORES
+    if objective.startswith("precision"):
+        assert ((TRUTH == 1) & fired).sum(axis=0) / fired.sum(axis=0) == pytest.approx(0.8, abs=0.03)
+    if objective.startswith("a miss"):  # of calibrated scores: where five times the share is more than the rest
+        np.testing.assert_allclose(list(found["thresholds"].values()), 1 / 6, atol=0.06)
+
+
+def test_labels_with_little_support_and_goals_out_of_reach_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = TRUTH.copy()
+    truth[:, 1] = 0
+    noise = SCORES.copy()
+    noise[:, 2] = np.random.default_rng(1).random(len(noise))
+    found = run(write_scores(tmp_path / "scores", noise, truth), tmp_path / "a.json", "--precision", "0.9")
+    said = {name: (label["threshold_of"], label["reached"]) for name, label in found["provenance"]["labels"].items()}
+    assert said["bee"] == ("all labels", True)
+    assert said["cat"][0] == "its own"
+    out = capsys.readouterr().out
+    assert "less than 10 images with or without, so the threshold of all labels: bee" in out
+
+
+def test_what_the_scores_had_already_is_kept(tmp_path: Path) -> None:
+    """The archive was calibrated once: the file holds both steps, as it is for the bare network."""
+    before = Calibration(np.full(3, 2.0), np.full(3, -0.5))
+    of = origin(calibration=before.to_dict(LABELS))
+    found = run(write_scores(tmp_path / "scores", SURE, TRUTH, of), tmp_path / "a.json")
+    bare = run(write_scores(tmp_path / "bare", SURE, TRUTH), tmp_path / "b.json")
+    scale = bare["calibration"]["ant"]["scale"]
+    assert found["calibration"]["ant"] == {"scale": pytest.approx(2 * scale), "shift": pytest.approx(-0.5 * scale)}
+
+
+def test_what_can_not_be_calibrated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scores = write_scores(tmp_path / "scores", SCORES[:4], TRUTH[:4])
+    arguments = [str(scores), "--output", str(tmp_path / "a.json")]
+    assert calibrate.main(arguments) == 1
+    assert "4 images, expected at least one for each of 5 folds" in capsys.readouterr().err
+    (tmp_path / "a.json").write_text("{}")
+    assert calibrate.main(arguments) == 1
+    assert "exists already" in capsys.readouterr().err
+    for flags in (["--beta", "0"], ["--precision", "1.5"], ["--folds", "1"]):
+        with pytest.raises(SystemExit):
+            calibrate.main([*arguments, *flags])
+
+
+@pytest.fixture
+def bare(tiny_checkpoint: Path, tmp_path: Path) -> Classifier:
+    return _built(Recipe(tiny_checkpoint, "bare"), tmp_path)
+
+
+def _built(recipe: Recipe, directory: Path) -> Classifier:
+    build_archive(recipe, directory / f"{recipe.name}.mar")
+    with zipfile.ZipFile(directory / f"{recipe.name}.mar") as mar:
+        mar.extractall(directory / recipe.name)
+    return Classifier.load(directory / recipe.name, CPU)
+
+
+def _calibration(directory: Path, sha256: str) -> Path:
+    of = origin(
+        labels=TINY_LABELS,
+        thresholds=dict.fromkeys(TINY_LABELS, 0.5),
+        calibration=Calibration.none(3).to_dict(TINY_LABELS),
+        model={"name": "bare", "version": "1.0", "sha256": sha256},
+    )
+    run(write_scores(directory / "scores", SURE, TRUTH, of), directory / "a.json")
+    return directory / "a.json"
+
+
+def test_the_archive_serves_what_was_fitted(bare: Classifier, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    path = _calibration(tmp_path, bare.weights_sha256)
+    content = json.loads(path.read_text())
+    fitted = _built(Recipe(tiny_checkpoint, "fitted", calibration=path), tmp_path)
+    assert fitted.thresholds.tolist() == list(content["thresholds"].values())
+    assert fitted.calibration.to_dict(TINY_LABELS) == content["calibration"]
+    assert fitted.metadata["calibration"]["objective"] == "F1"
+    [before], [after] = bare.classify([CHELSEA]), fitted.classify([CHELSEA])
+    assert not isinstance(before, Exception)
+    scale = content["calibration"]["ant"]["scale"]
+    np.testing.assert_allclose(after, 1 / (1 + ((1 - before) / before) ** scale), atol=1e-5)  # type: ignore[arg-type]
+    fitted.self_check(tmp_path / "fitted")
+
+
+def test_other_weights_are_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    recipe = Recipe(tiny_checkpoint, "tiny", calibration=_calibration(tmp_path, "7" * 64))
+    with pytest.raises(LoadError, match=r"a\.json: model: sha256: 7777.*, expected that of these weights, "):
+        build_archive(recipe, tmp_path / "tiny.mar")
+
+
+def test_thresholds_beside_a_calibration_are_refused(bare: Classifier, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    recipe = Recipe(tiny_checkpoint, "x", calibration=_calibration(tmp_path, bare.weights_sha256), thresholds=0.3)
+    with pytest.raises(LoadError, match="thresholds: beside a calibration, which brings its own"):
+        build_archive(recipe, tmp_path / "x.mar")
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"thresholds": 0.5, "calibration": {}, "provenance": 1}'])
+def test_another_file_is_refused(tiny_checkpoint: Path, tmp_path: Path, content: str) -> None:
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(LoadError, match=r"a\.json: expected calibration, provenance, thresholds"):
+        build_archive(Recipe(tiny_checkpoint, "x", calibration=tmp_path / "a.json"), tmp_path / "x.mar")

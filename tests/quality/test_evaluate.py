@@ -1,0 +1,199 @@
+"""The command: its table, its comparison, its card in an archive; and the page, in a real browser."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from samples import CHELSEA, TINY_LABELS
+from synthetic import LABELS, calibrated_scores, origin, sharpened, write_scores
+
+from handler.calibration import Calibration
+from handler.contents import read_metadata
+from handler.errors import LoadError
+from scripts import calibrate, evaluate
+from scripts.archive.check import unpacked
+from scripts.archive.manifest import read_archive
+from scripts.archive.recipe import Recipe
+from scripts.build_archive import build_archive
+from scripts.quality.scores import read_scores
+
+SCORES, TRUTH = calibrated_scores(400)
+SURE = sharpened(SCORES, 2.5)
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+FEW = ["--resamples", "50"]
+
+
+@pytest.fixture
+def scores(tmp_path: Path) -> Path:
+    (tmp_path / "0.jpg").write_bytes(CHELSEA)
+    return write_scores(tmp_path / "scores", SURE, TRUTH, origin(root=str(tmp_path)))
+
+
+@pytest.fixture
+def calibration(scores: Path, tmp_path: Path) -> Path:
+    assert calibrate.main([str(scores), "--output", str(tmp_path / "calibration.json")]) == 0
+    return tmp_path / "calibration.json"
+
+
+def run(output: Path, *arguments: object) -> dict[str, Any]:
+    assert evaluate.main([*map(str, arguments), *FEW, "--json", str(output)]) == 0
+    content: dict[str, Any] = json.loads(output.read_text())
+    return content
+
+
+def test_before_and_after(scores: Path, calibration: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = run(tmp_path / "all.json", scores, "--calibration", calibration)["versions"]
+    assert list(found) == ["as scored", "calibrated, out of fold"]
+    before, after = (each["overall"] for each in found.values())
+    assert after["calibration_error"]["value"] < before["calibration_error"]["value"]
+    assert before["micro_f1"]["low"] < before["micro_f1"]["value"] < before["micro_f1"]["high"]
+    said = json.loads(calibration.read_text())["provenance"]["quality"]["out of fold"]
+    assert after["micro_f1"]["value"] == pytest.approx(said["micro_f1"], abs=1e-6), "the same folds"
+    assert "calibration error" in capsys.readouterr().out
+
+
+def test_on_new_images_the_calibration_is_taken_as_it_is(calibration: Path, tmp_path: Path) -> None:
+    fresh, truth = calibrated_scores(400, seed=5)
+    scores = write_scores(tmp_path / "fresh", sharpened(fresh, 2.5), truth)
+    assert list(run(tmp_path / "a.json", scores, "--calibration", calibration)["versions"])[1] == "calibrated"
+
+
+def test_scores_of_the_calibrated_archive_are_not_calibrated_twice(calibration: Path, tmp_path: Path) -> None:
+    content = json.loads(calibration.read_text())
+    fresh, truth = calibrated_scores(400, seed=5)
+    bare = write_scores(tmp_path / "bare", sharpened(fresh, 2.5), truth)
+    scale = content["calibration"]["ant"]["scale"]
+    of = origin(calibration=content["calibration"], thresholds=content["thresholds"])
+    served = write_scores(tmp_path / "served", sharpened(sharpened(fresh, 2.5), scale), truth, of)
+    found = [
+        run(tmp_path / "a.json", each, "--calibration", calibration)["versions"]["calibrated"]
+        for each in (bare, served)
+    ]
+    values = [[each["overall"][name]["value"] for name in ("micro_f1", "calibration_error")] for each in found]
+    assert values[0] == pytest.approx(values[1], abs=2e-3)
+
+
+@pytest.mark.parametrize(("flips", "verdict"), [(0, "can't tell"), (200, "is worse than"), (-200, "is better than")])
+def test_against_another_version(scores: Path, tmp_path: Path, flips: int, verdict: str) -> None:
+    """The other one has so many decisions more, or less, right."""
+    changed = SURE.copy()
+    wrong = (SURE >= 0.5) != (TRUTH == 1)
+    places = np.argwhere(wrong if flips > 0 else ~wrong)[: abs(flips)]
+    changed[tuple(places.T)] = 1 - changed[tuple(places.T)]
+    other = origin(model={"name": "cats", "version": "0.9", "sha256": ""})
+    second = write_scores(tmp_path / "other", changed, TRUTH, other)
+    report = tmp_path / "page.html"
+    found = run(tmp_path / "a.json", scores, "--against", second, "--report", report)["comparison"]
+    assert verdict in found["verdict"]
+    assert (found["first"], found["second"], found["images"]) == ("cats 0.9", "cats 1.0", 400)
+    assert "May cats 1.0 replace cats 0.9?" in report.read_text()
+
+
+def test_without_labels_it_stops(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scores = write_scores(tmp_path / "scores", SCORES, np.full_like(TRUTH, -1))
+    assert evaluate.main([str(scores)]) == 1
+    assert "expected data with labels" in capsys.readouterr().err
+
+
+def test_the_card_travels_with_the_archive(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    build_archive(Recipe(tiny_checkpoint, "tiny"), tmp_path / "tiny.mar")
+    with unpacked(tmp_path / "tiny.mar") as directory:
+        sha256 = read_metadata(directory)["weights_sha256"]
+    of = origin(
+        labels=TINY_LABELS,
+        thresholds={"ant": 0.4, "bee": 0.5, "cat": 0.6},
+        calibration=Calibration.none(3).to_dict(TINY_LABELS),
+        model={"name": "tiny", "version": "1.0", "sha256": sha256},
+    )
+    card = tmp_path / "card.json"
+    run(tmp_path / "a.json", write_scores(tmp_path / "scores", SCORES, TRUTH, of), "--card", card)
+    build_archive(Recipe(tiny_checkpoint, "carded", card=card), tmp_path / "carded.mar")
+    with unpacked(read_archive(tmp_path / "carded.mar").path) as directory:
+        kept = read_metadata(directory)["card"]
+    assert kept["overall"]["micro_f1"].keys() == {"value", "low", "high"}
+    assert kept["labels"]["ant"]["threshold"] == 0.4
+    with pytest.raises(LoadError, match=r"'ant': measured at the threshold 0\.4, expected 0\.3 as packaged"):
+        build_archive(Recipe(tiny_checkpoint, "x", card=card, thresholds=0.3), tmp_path / "x.mar")
+    card.write_text("{}")
+    with pytest.raises(LoadError, match=r"card\.json: expected a model card"):
+        build_archive(Recipe(tiny_checkpoint, "x", card=card), tmp_path / "x.mar")
+
+
+@pytest.fixture
+def page(scores: Path, calibration: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "page.html"
+    run(tmp_path / "all.json", scores, "--calibration", calibration, "--report", path, "--pictures", 400)
+    return path
+
+
+def test_the_page_holds_all_and_asks_nobody(page: Path) -> None:
+    text = page.read_text()
+    assert not re.findall(r"https?:|<script|src=\"(?!data:)|href=", text)
+    for heading in ("Each label", "Where the thresholds stand", "The worst errors", "Do scores mean what they say?"):
+        assert heading in text
+    assert text.count("data:image/jpeg") == 1, "the one picture that is there"
+    assert "no picture at hand" in text
+
+
+def test_names_are_text_and_nothing_else(tmp_path: Path) -> None:
+    label, name = "<script>alert(1)</script> & $x_1$", "<b>cats</b>"
+    labels = [label, *LABELS[1:]]
+    of = origin(
+        labels=labels,
+        thresholds=dict.fromkeys(labels, 0.5),
+        calibration=Calibration.none(3).to_dict(labels),
+        model={"name": name, "version": "1", "sha256": ""},
+    )
+    scores = write_scores(tmp_path / "scores", SCORES, TRUTH, of, prefix="<i>")
+    run(tmp_path / "a.json", scores, "--report", tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text()
+    assert "<script" not in text
+    assert "<b>cats" not in text
+    assert "<i>" not in text
+    assert "&lt;script&gt;alert(1)" in text
+
+
+def test_the_same_scores_give_the_same_page(page: Path, scores: Path, calibration: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.html"
+    flags = ["--calibration", calibration, "--report", again, "--pictures", 400]
+    run(tmp_path / "all.json", scores, *flags)
+    assert again.read_bytes() == page.read_bytes()
+    assert read_scores(scores).sha256 in page.read_text()
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium")
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_browser_shows_it(page: Path, tmp_path: Path, width: int) -> None:
+    """Nothing is wider than the window, every picture is shown, and it isn't empty."""
+    probe = tmp_path / "probe.html"
+    # A frame as narrow as a phone: headless windows have a least width.
+    probe.write_text(
+        f"""<iframe src="page.html" style="width:{width}px;height:900px;border:0"></iframe><script>
+        onload = () => {{ const d = document.querySelector("iframe").contentDocument; document.title = JSON.stringify({{
+            width: d.documentElement.scrollWidth,
+            broken: [...d.images].filter((each) => !each.naturalWidth).length, images: d.images.length,
+            text: d.body.innerText.length }}); }}</script>"""
+    )
+    browse = ["--allow-file-access-from-files", "--dump-dom", probe.as_uri()]
+    found = re.search(r"<title>(.*?)</title>", _browser(browse))
+    assert found
+    seen = json.loads(found[1].replace("&quot;", '"'))
+    assert seen["width"] <= width
+    assert (seen["broken"], seen["images"]) == (0, 2 * 3 + 3 + 1)
+    assert seen["text"] > 1000
+    _browser([f"--window-size={max(width, 500)},2000", f"--screenshot={tmp_path / 'page.png'}", page.as_uri()])
+    with Image.open(tmp_path / "page.png") as picture:
+        assert len(picture.convert("RGB").getcolors(1 << 24) or ()) > 50
+
+
+def _browser(arguments: Sequence[str]) -> str:
+    assert BROWSER is not None
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout

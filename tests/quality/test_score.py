@@ -1,0 +1,152 @@
+"""Scoring a dataset, in process and over HTTP with a real server."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.dataset as ds
+import pytest
+from samples import CHELSEA, COFFEE, encode, free_ports, noise
+
+from handler.classifier import Classifier
+from scripts import score
+from scripts.archive.manifest import read_archive
+from scripts.quality.scores import Origin, read_scores
+from scripts.server.torchserve import TorchServe
+
+SHAPES = [{"path": "cat.png", "labels": ["tabby"]}, {"path": "cup.png", "labels": []}]
+BAD = [{"path": "text.jpg", "labels": []}, {"path": "gone.jpg", "labels": []}]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    (tmp_path / "cat.png").write_bytes(CHELSEA)
+    (tmp_path / "cup.png").write_bytes(COFFEE)
+    (tmp_path / "text.jpg").write_text("no image")
+    path = tmp_path / "data.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in [*SHAPES, *BAD]))
+    return path
+
+
+def test_an_archive(demo_mar: Path, demo: Classifier, data: Path, tmp_path: Path) -> None:
+    assert score.main([str(demo_mar), "--data", str(data), "--output", str(tmp_path / "out")]) == 0
+    scores = read_scores(tmp_path / "out")
+    assert scores.paths == ["cat.png", "cup.png"]
+    np.testing.assert_allclose(scores.scores, np.stack(demo.classify([CHELSEA, COFFEE])), atol=1e-6)  # type: ignore[arg-type]
+    assert scores.truth[0].tolist() == [1] + [0] * 12
+    assert scores.errors == {"not_an_image": 1, "unreadable": 1}
+    assert scores.origin.model["sha256"] == demo.weights_sha256
+    np.testing.assert_array_equal(scores.thresholds, demo.thresholds)
+    assert not scores.calibration.changes
+    rows = ds.dataset(tmp_path / "out").to_table().to_pylist()  # as anybody else reads it
+    assert [(row["path"], row["error"]) for row in rows[2:]] == [
+        ("text.jpg", "not_an_image"),
+        ("gone.jpg", "unreadable"),
+    ]
+    assert rows[3]["scores"] is None
+
+
+def test_a_checkpoint_that_says_it_all(tiny_checkpoint: Path, data: Path, tmp_path: Path) -> None:
+    data.write_text(json.dumps({"path": "cat.png", "labels": {"cat": 1}}))
+    assert score.main([str(tiny_checkpoint), "--data", str(data), "--output", str(tmp_path / "out")]) == 0
+    scores = read_scores(tmp_path / "out")
+    assert scores.origin.thresholds == {"ant": 0.4, "bee": 0.5, "cat": 0.6}
+    assert scores.truth.tolist() == [[-1, -1, 1]]
+
+
+def test_a_server_gives_the_same(demo_mar: Path, data: Path, tmp_path: Path) -> None:
+    archive = read_archive(demo_mar)
+    with TorchServe([archive], demo_mar.parent, free_ports(), tmp_path / "logs") as server:
+        server.wait_ready()
+        flags = ["--url", f"{server.inference}/predictions/cat-breeds", "--data", str(data)]
+        assert score.main([*flags, "--output", str(tmp_path / "http"), "--management", server.management]) == 0
+        assert score.main([*flags, "--output", str(tmp_path / "unknown")]) == 0
+    assert score.main([str(demo_mar), "--data", str(data), "--output", str(tmp_path / "here")]) == 0
+    http, here = read_scores(tmp_path / "http"), read_scores(tmp_path / "here")
+    assert http.origin == here.origin
+    assert (http.paths, http.errors) == (here.paths, here.errors)
+    np.testing.assert_allclose(http.scores, here.scores, atol=1e-5)
+    assert read_scores(tmp_path / "unknown").origin.calibration is None
+
+
+def test_no_server(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    url = f"http://127.0.0.1:{free_ports().inference}/predictions/x"
+    assert score.main(["--url", url, "--data", str(data), "--output", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err == f"error: {url}: no answer (ConnectionError)\n"
+
+
+class Counting:
+    """A model whose scores are the number in the image's bytes; after `limit` images it is gone."""
+
+    labels: tuple[str, ...] = ("ant",)
+    at_once = 3
+
+    def __init__(self, limit: int = 10**9) -> None:
+        self.limit, self.seen = limit, 0
+
+    def origin(self, data: Path, root: Path) -> Any:
+        pair = {"scale": 1.0, "shift": 0.0}
+        return Origin(["ant"], {"ant": 0.5}, {"ant": pair}, {"name": "count", "version": "1"}, data.name, str(root))
+
+    def score(self, images: Any) -> list[list[float] | str]:
+        self.seen += len(images)
+        if self.seen > self.limit:
+            raise KeyboardInterrupt
+        return [[float(image)] for image in images]
+
+
+@pytest.fixture
+def numbers(tmp_path: Path) -> Path:
+    folder = tmp_path / "numbers"
+    folder.mkdir()
+    for number in range(20):
+        (folder / f"{number:02d}.png").write_text(str(number / 100))
+    return folder
+
+
+def test_an_interrupted_run_goes_on_where_it_was(numbers: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        score.score(Counting(limit=13), numbers, output, (1, 1), 5)
+    assert len(list(output.glob("*.parquet"))) == 2
+    again = Counting()
+    assert score.score(again, numbers, output, (1, 1), 5) == (10, 0)
+    assert again.seen == 10
+    assert read_scores(output).scores[:, 0].tolist() == pytest.approx([number / 100 for number in range(20)])
+    assert score.score(again, numbers, output, (1, 1), 5) == (0, 0)
+
+
+def test_shards_are_the_whole(numbers: Path, tmp_path: Path) -> None:
+    for shard in (1, 2, 3):
+        score.score(Counting(), numbers, tmp_path / "out", (shard, 3), 5)
+    scores = read_scores(tmp_path / "out")
+    assert sorted(scores.paths) == [f"{number:02d}.png" for number in range(20)]
+    assert len(set(scores.paths)) == 20
+
+
+def test_other_data_or_another_model_is_refused(
+    numbers: Path, tmp_path: Path, demo_mar: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    score.score(Counting(), numbers, output, (1, 1), 5)
+    assert score.main([str(demo_mar), "--data", str(numbers), "--output", str(output)]) == 1
+    assert "of another model or other data, expected a new --output" in capsys.readouterr().err
+    (numbers / "00.png").unlink()
+    with pytest.raises(Exception, match=r"00\.png: not where it was in the data"):
+        score.score(Counting(), numbers, output, (1, 1), 5)
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "a/b", "1", "-1/2"])
+def test_wrong_shards(shard: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        score.main(["x.mar", "--data", "d", "--output", "o", f"--shard={shard}"])
+    assert "expected I/N with I from 1 to N" in capsys.readouterr().err
+
+
+def test_a_wrong_list_stops_before_the_first_image(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    (tmp_path / "a.png").write_bytes(encode(noise()))
+    path.write_text("path,labels\na.png,ant\na.png,elk\n")
+    assert score.main([str(tiny_checkpoint), "--data", str(path), "--output", str(tmp_path / "out")]) == 1
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,46 @@
+"""Scores whose truth follows a known law."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scripts.quality.scores import Origin, Row, write_part
+
+LABELS = ["ant", "bee", "cat"]
+SHA = "5" * 64
+
+
+def calibrated_scores(images: int, classes: int = 3, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+    """A label that scores s is there with probability s."""
+    rng = np.random.default_rng(seed)
+    scores = rng.beta(0.6, 1.8, (images, classes)).astype(np.float32)
+    return scores, (rng.random((images, classes)) < scores).astype(np.int8)
+
+
+def sharpened(scores: NDArray[np.float32], scale: float, shift: float = 0.0) -> NDArray[np.float32]:
+    """Too sure of itself by this scale."""
+    clipped = np.clip(scores.astype(np.float64), 1e-6, 1 - 1e-6)
+    return (1 / (1 + np.exp(-(scale * np.log(clipped / (1 - clipped)) + shift)))).astype(np.float32)
+
+
+def origin(**changes: Any) -> Origin:
+    calibration = {name: {"scale": 1.0, "shift": 0.0} for name in LABELS}
+    model = {"name": "cats", "version": "1.0", "sha256": SHA}
+    one = Origin(LABELS, dict.fromkeys(LABELS, 0.5), calibration, model, "data.csv", ".")
+    return Origin(**json.loads(json.dumps({**asdict(one), **changes})))
+
+
+def write_scores(
+    directory: Path, scores: NDArray[np.float32], truth: NDArray[np.int8], of: Origin | None = None, prefix: str = ""
+) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    rows = [
+        Row(f"{prefix}{number}.jpg", one.tolist(), None, known.tolist())
+        for number, (one, known) in enumerate(zip(scores, truth, strict=True))
+    ]
+    write_part(directory / "scores-1-of-1-000000.parquet", of or origin(), rows)
+    return directory
