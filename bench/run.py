@@ -76,9 +76,11 @@ def measure(options: argparse.Namespace, work: Path) -> dict[str, Any]:
             stack.callback(newcomer.stop)
             newcomer.start()
         for each in contestants:
+            show_progress(f"warming up {each.name}")
             each.check(next(iter(images.values())))
             for image in images.values():  # the first answers of each are slow
                 ask(each.url, CLIENTS, options.seconds, each.body, [image])
+            ask(each.url, CLIENTS, options.warm_up, each.body, [next(iter(images.values()))])
             each.pause()
             stack.callback(each.resume)  # what is paused doesn't hear that it should stop
         for number in range(options.rounds):
@@ -102,6 +104,7 @@ def measure(options: argparse.Namespace, work: Path) -> dict[str, Any]:
         "ceilings": {each.of: each.name for each in ceilings},
         "clients": CLIENTS,
         "seconds": options.seconds,
+        "warm_up": options.warm_up,
         "mixed": mixed,
         "rounds": rounds,
     }
@@ -177,6 +180,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--output", type=Path, default=ROOT / "build" / "bench", help="default: %(default)s")
     add("--rounds", type=int, default=5, help="default: %(default)s")
     add("--seconds", type=int, default=3, help="of one measurement (default: %(default)s)")
+    # Java's compiler is busy for its first 8,000 answers or so.
+    add("--warm-up", type=int, default=45, help="seconds of load before the first round (default: %(default)s)")
     add("--sizes", nargs="+", default=SIZES, help="of the photo, two at least (default: all three)")
     add("--only", nargs="+", default=[""], help="contestants whose names have one of these in them (default: all)")
     add("--port", type=int, default=21000, help="the first of a hundred (default: %(default)s)")

@@ -65,6 +65,7 @@ def calibrate(scores: Scores, objective: Objective, options: argparse.Namespace)
             "date": options.date,
             "model": scores.origin.model,
             "data": scores.origin.data,
+            "data_sha256": scores.origin.data_sha256,
             "scores_sha256": scores.sha256,
             "images": len(scores.paths),
             "refused": scores.errors,

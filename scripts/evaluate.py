@@ -16,12 +16,13 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from handler.errors import LoadError
-from scripts.archive.measured import Calibrated, read_calibrated
-from scripts.quality.evaluation import Comparison, Version, as_scored, compared, with_calibration
+from scripts.archive.measured import Calibrated, check_weights, read_calibrated
+from scripts.quality.evaluation import Comparison, Version, as_scored, compared, numbers, with_calibration
 from scripts.quality.metrics import OVERALL, Interval
 from scripts.quality.report import write_report
 from scripts.quality.scores import Scores, joined, read_labelled
 
+FITTED = ("date", "method", "objective", "images", "data", "scores_sha256")
 COLUMNS = ("precision", "recall", "f1", "average_precision")
 
 
@@ -30,11 +31,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         scores = read_labelled(options.scores)
         found = read_calibrated(options.calibration, scores.labels) if options.calibration else None
+        if found is not None:
+            check_weights(found.provenance, scores.origin.model["sha256"], options.calibration)
         versions = [as_scored(scores, options.resamples, options.seed)]
         if found is not None:
             versions.append(with_calibration(scores, found, options.resamples, options.seed))
         comparison = _against(options, scores, found) if options.against else None
-        content = _content(options, scores, versions, comparison)
+        content = _content(options, scores, found, versions, comparison)
         print(_table(versions, comparison), _labels(scores, versions[-1]), sep="\n\n")
         if options.report:
             write_report(options.report, scores, versions, comparison, options.images, options.pictures, content["of"])
@@ -66,14 +69,20 @@ def _against(options: argparse.Namespace, scores: Scores, found: Calibrated | No
 
 
 def _content(
-    options: argparse.Namespace, scores: Scores, versions: Sequence[Version], comparison: Comparison | None
+    options: argparse.Namespace,
+    scores: Scores,
+    found: Calibrated | None,
+    versions: Sequence[Version],
+    comparison: Comparison | None,
 ) -> dict[str, Any]:
     of = {
         "model": scores.origin.model,
         "data": scores.origin.data,
+        "data_sha256": scores.origin.data_sha256,
         "scores_sha256": scores.sha256,
         "images": len(scores.paths),
         "refused": scores.errors,
+        "calibration": {key: found.provenance.get(key) for key in FITTED} if found else None,
         "resamples": options.resamples,
         "seed": options.seed,
     }
@@ -84,7 +93,7 @@ def _content(
             "second": comparison.second.name,
             "images": len(comparison.paths),
             "verdict": comparison.verdict,
-            "differences": {name: vars(each) for name, each in comparison.differences.items()},
+            "differences": {name: numbers(each) for name, each in comparison.differences.items()},
         }
     return {
         "of": of,
@@ -94,21 +103,35 @@ def _content(
 
 
 def _card(content: dict[str, Any], version: Version) -> dict[str, Any]:
-    return {**content["of"], "measured": version.name, **content["versions"][version.name]}
+    """What can't be measured is left out: TorchServe shows no null."""
+    card: dict[str, Any] = _without_nulls(
+        {**content["of"], "measured": version.name, **content["versions"][version.name]}
+    )
+    return card
+
+
+def _without_nulls(value: Any) -> Any:
+    """Nor mappings of nothing else."""
+    if not isinstance(value, dict):
+        return value
+    found = {key: _without_nulls(each) for key, each in value.items()}
+    return {key: each for key, each in found.items() if each is not None and (each or not value[key])}
 
 
 def _table(versions: Sequence[Version], comparison: Comparison | None) -> str:
-    width = max(len(text) for text in OVERALL.values())
+    width = max(len(title) for title, _ in OVERALL.values())
     lines = [" " * width + "  " + "  ".join(f"{version.name:>24}" for version in versions)]
-    for name, text in OVERALL.items():
+    for name, (title, _) in OVERALL.items():
         cells = "  ".join(f"{_show(version.measured[name][0]):>24}" for version in versions)
-        lines.append(f"{text:{width}}  {cells}")
+        lines.append(f"{title:{width}}  {cells}")
     if comparison is not None:
         lines += [
             "",
             f"{comparison.second.name} less {comparison.first.name}, {len(comparison.paths)} images in common",
         ]
-        lines += [f"{OVERALL[name]:{width}}  {_show(each, '+'):>24}" for name, each in comparison.differences.items()]
+        lines += [
+            f"{OVERALL[name][0]:{width}}  {_show(each, '+'):>24}" for name, each in comparison.differences.items()
+        ]
         lines += ["", comparison.verdict]
     return "\n".join(lines)
 

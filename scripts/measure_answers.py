@@ -26,6 +26,7 @@ from PIL import Image
 from handler.classifier import Classifier
 from handler.errors import LoadError
 from scripts.archive.check import unpacked
+from scripts.archive.compiler import compile_network
 from scripts.archive.stage import PLAIN
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -89,6 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with unpacked(options.archive) as directory:
             plain = Classifier.load(directory, device, **PLAIN)
+            if options.compiled:
+                compile_network(directory, "bfloat16")
+                changes["all three, compiled"] = {**changes["all three"], "engine": "compiled"}
             others = {name: Classifier.load(directory, device, **{**PLAIN, **each}) for name, each in changes.items()}
     except LoadError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -110,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("photo", nargs="+", type=Path)
     parser.add_argument("--archive", type=Path, default=ROOT / "model_store" / "cat-breeds.mar")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--compiled", action="store_true", help="a network compiled ahead, too; needs a C++ compiler")
     return parser
 
 

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def score(scorer: Scorer, data: Path, output: Path, shard: tuple[int, int], rows: int) -> tuple[int, int]:
     """Returns how many images it met now, and how many of them failed. Raises LoadError where `output` holds others."""
     total = sum(1 for _ in _share(read_samples(data, scorer.labels), shard))  # what is wrong in a list shows at once
-    origin = scorer.origin(data, root(data))
+    origin = scorer.origin(data)
     output.mkdir(parents=True, exist_ok=True)
     stem = f"scores-{shard[0]}-of-{shard[1]}"
     done = sorted(output.glob(f"{stem}-*.parquet"))

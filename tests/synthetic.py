@@ -30,7 +30,7 @@ def sharpened(scores: NDArray[np.float32], scale: float, shift: float = 0.0) -> 
 def origin(**changes: Any) -> Origin:
     calibration = {name: {"scale": 1.0, "shift": 0.0} for name in LABELS}
     model = {"name": "cats", "version": "1.0", "sha256": SHA}
-    one = Origin(LABELS, dict.fromkeys(LABELS, 0.5), calibration, model, "data.csv", ".")
+    one = Origin(LABELS, dict.fromkeys(LABELS, 0.5), calibration, model, "data.csv", None, ".")
     return Origin(**json.loads(json.dumps({**asdict(one), **changes})))
 
 

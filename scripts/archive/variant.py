@@ -17,8 +17,8 @@ from scripts.archive.mar import ADAPTER, pack
 def write_variant(
     source: Path, target: Path, handler: Mapping[str, Any], torchserve: Mapping[str, Any], force: bool = False
 ) -> None:
-    """Writes target, which may be source; where it is to have another compiled network, compiles that. Raises
-    LoadError."""
+    """Writes target, which may be source. A network that is to be compiled is compiled here, anew, if `handler` names
+    the engine or the precision. Raises LoadError."""
     archive = read_archive(source)
     with unpacked(source) as directory:
         # What the archiver adds itself.
@@ -26,7 +26,7 @@ def write_variant(
         (directory / Path(ADAPTER).name).unlink()
         settings, server = read_settings(directory)
         changed = replace(settings, **handler)
-        if (changed.engine, changed.precision) != (settings.engine, settings.precision):
+        if {"engine", "precision"} & handler.keys():
             for name in (NETWORK_FILE, COMPILED_FILE):
                 (directory / name).unlink(missing_ok=True)
             if changed.engine == "compiled":

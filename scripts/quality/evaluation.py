@@ -24,14 +24,14 @@ class Version:
     measured: dict[str, list[Interval]]
 
     def to_dict(self, labels: list[str]) -> dict[str, Any]:
-        """For JSON: NaN as null."""
+        """For JSON."""
         return {
-            "overall": {name: _numbers(self.measured[name][0]) for name in OVERALL},
+            "overall": {name: numbers(self.measured[name][0]) for name in OVERALL},
             "labels": {
                 name: {
                     "threshold": float(self.thresholds[place]),
                     **{count: int((self.decided.truth[:, place] == value).sum()) for count, value in COUNTS.items()},
-                    **{measure: _numbers(self.measured[measure][place]) for measure in A_LABEL},
+                    **{measure: numbers(self.measured[measure][place]) for measure in A_LABEL},
                 }
                 for place, name in enumerate(labels)
             },
@@ -54,13 +54,14 @@ class Comparison:
     def verdict(self) -> str:
         """By what both are for: F1 of all labels."""
         difference = self.differences["micro_f1"]
-        worse = [OVERALL[name] for name, each in self.differences.items() if _sign(name, each) < 0]
+        worse = [OVERALL[name][0] for name, each in self.differences.items() if _sign(name, each) < 0]
         also = f" Worse: {'; '.join(worse)}." if worse else ""
+        interval = f"micro F1 differs by {difference.low:+.3f} to {difference.high:+.3f}"
         if difference.low > 0:
-            return f"{self.second.name} is better than {self.first.name}: 95 % of the resamples say so.{also}"
+            return f"{self.second.name} is better than {self.first.name}: {interval}.{also}"
         if difference.high < 0:
-            return f"{self.second.name} is worse than {self.first.name}: 95 % of the resamples say so."
-        return f"These images can't tell {self.second.name} from {self.first.name}.{also}"
+            return f"{self.second.name} is worse than {self.first.name}: {interval}."
+        return f"These images can't tell {self.second.name} from {self.first.name}: {interval}.{also}"
 
 
 def as_scored(scores: Scores, resamples: int, seed: int, name: str = AS_SCORED) -> Version:
@@ -95,5 +96,6 @@ def _sign(name: str, interval: Interval) -> int:
     return -sign if name in LOWER_IS_BETTER else sign
 
 
-def _numbers(interval: Interval) -> dict[str, float | None]:
+def numbers(interval: Interval) -> dict[str, float | None]:
+    """For JSON, which has no NaN."""
     return {name: round(value, 6) if np.isfinite(value) else None for name, value in asdict(interval).items()}

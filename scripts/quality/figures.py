@@ -43,7 +43,7 @@ def calibration(versions: Sequence[tuple[str, Array, NDArray[np.int8]]]) -> str:
         sizes = 20 + 120 * np.sqrt(count / max(count.max(), 1))
         axis.plot(score, share, color=colour, label=name)
         axis.scatter(score, share, s=sizes, color=colour, marker=marker, alpha=0.6)
-    axis.set(xlim=(0, 1), ylim=(0, 1), xlabel="score", ylabel="share of these that is true")
+    axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xlabel="score", ylabel="share of these that is true")
     axis.legend(frameon=False)
     return _uri(figure)
 

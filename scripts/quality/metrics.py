@@ -16,18 +16,18 @@ Array = NDArray[np.float64]
 BINS = 15  # of the calibration error, equally wide
 CELLS = 4_000_000  # of weights at once
 
-# The order of a table.
+# In the order of a table, with what the report says of each.
 OVERALL = {
-    "micro_precision": "precision, of all labels given",
-    "micro_recall": "recall, of all labels that are there",
-    "micro_f1": "F1, of both",
-    "macro_precision": "precision, mean of the labels",
-    "macro_recall": "recall, mean of the labels",
-    "macro_f1": "F1, mean of the labels",
-    "map": "average precision, mean of the labels",
-    "exact_match": "images with all labels right",
-    "hamming_loss": "labels wrong",
-    "calibration_error": "calibration error",
+    "micro_precision": ("micro precision", "of all labels given, the share that is right"),
+    "micro_recall": ("micro recall", "of all labels that are there, the share that is given"),
+    "micro_f1": ("micro F1", "precision and recall in one, over all labels"),
+    "macro_precision": ("macro precision", "mean of the labels"),
+    "macro_recall": ("macro recall", "mean of the labels"),
+    "macro_f1": ("macro F1", "mean of the labels, rare ones as much as others"),
+    "map": ("mAP", "average precision, whatever the thresholds: mean of the labels"),
+    "exact_match": ("exact match", "images with every label right"),
+    "hamming_loss": ("Hamming loss", "labels wrong; lower is better"),
+    "calibration_error": ("calibration error", "how far scores are from the share that is true; lower is better"),
 }
 LOWER_IS_BETTER = ("hamming_loss", "calibration_error")
 A_LABEL = ("precision", "recall", "f1", "average_precision")

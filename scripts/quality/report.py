@@ -16,7 +16,7 @@ from handler.errors import ItemError
 from handler.settings import Limits
 from scripts.quality import figures
 from scripts.quality.evaluation import Comparison, Version
-from scripts.quality.metrics import LOWER_IS_BETTER, OVERALL, Array, Decided, Interval
+from scripts.quality.metrics import OVERALL, Array, Decided, Interval
 from scripts.quality.scores import UNKNOWN, Scores
 
 HERE = Path(__file__).parent
@@ -42,7 +42,7 @@ def write_report(
     )
     environment.filters |= {"interval": _interval, "number": _number}
     chosen = _most_in_error(version)
-    square = _most_frequent(truth)
+    square = _most_frequent(version.decided)
     names = [scores.labels[label] for label in square]
     page = environment.get_template("report.html").render(
         of=of,
@@ -50,8 +50,7 @@ def write_report(
         versions=versions,
         version=version,
         overall=OVERALL,
-        lower=LOWER_IS_BETTER,
-        tiles=[(OVERALL[name], version.measured[name][0]) for name in TILES],
+        tiles=[(*OVERALL[name], version.measured[name][0]) for name in TILES],
         comparison=comparison,
         changes=_changes(comparison, scores.labels) if comparison else [],
         labels=_rows(scores, version),
@@ -97,10 +96,10 @@ def _most_in_error(version: Version) -> list[int]:
     return [int(label) for label in there[np.argsort(-wrong[there], kind="stable")][:CURVES]]
 
 
-def _most_frequent(truth: NDArray[np.int8]) -> list[int]:
-    """In their own order."""
-    count = (truth == 1).sum(axis=0)
-    return sorted(int(label) for label in np.argsort(-count, kind="stable")[:SQUARE])
+def _most_frequent(decided: Decided) -> list[int]:
+    """Those that images have, or are given, most often, in the labels' own order."""
+    count = ((decided.truth == 1) | decided.fired).sum(axis=0)
+    return sorted(int(label) for label in np.argsort(-count, kind="stable")[:SQUARE] if count[label])
 
 
 def _together(truth: NDArray[np.int8], labels: list[int]) -> Array:
@@ -175,4 +174,4 @@ def _number(value: float) -> str:
 
 
 def _interval(interval: Interval) -> str:
-    return f"{_number(interval.low)} to {_number(interval.high)}"
+    return "" if interval.low != interval.low else f"{interval.low:.3f} to {interval.high:.3f}"

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from handler.classifier import Classifier
+from handler.contents import sha256
 from handler.cores import use_threads
 from handler.errors import ItemError
 from scripts.archive.check import unpacked
@@ -22,6 +23,7 @@ from scripts.archive.manifest import read_archive
 from scripts.archive.recipe import Recipe
 from scripts.archive.sources import parse_labels
 from scripts.archive.stage import write_stage
+from scripts.quality.dataset import root
 from scripts.quality.scores import Origin
 from scripts.server.client import Client
 from scripts.server.torchserve import ServerError
@@ -37,7 +39,7 @@ class Scorer(Protocol):
     labels: tuple[str, ...]
     at_once: int  # images that are held in memory together
 
-    def origin(self, data: Path, root: Path) -> Origin: ...
+    def origin(self, data: Path) -> Origin: ...
 
     def score(self, images: Sequence[bytes]) -> list[Outcome]: ...
 
@@ -63,10 +65,10 @@ class InProcess:
         self.at_once = max(32, self.classifier.batch_size)
         self._model = {"name": name, "version": version, "sha256": self.classifier.weights_sha256}
 
-    def origin(self, data: Path, root: Path) -> Origin:
+    def origin(self, data: Path) -> Origin:
         thresholds = dict(zip(self.labels, self.classifier.thresholds.tolist(), strict=True))
         calibration = self.classifier.calibration.to_dict(self.labels)
-        return Origin(list(self.labels), thresholds, calibration, self._model, data.name, str(root))
+        return Origin(list(self.labels), thresholds, calibration, self._model, *_data(data))
 
     def score(self, images: Sequence[bytes]) -> list[Outcome]:
         outcomes = self.classifier.classify(images)
@@ -94,9 +96,9 @@ class OverHttp:
             described = Client("", management).details(self._model["name"], self._model["version"])
             self._calibration = described["calibration"]
 
-    def origin(self, data: Path, root: Path) -> Origin:
+    def origin(self, data: Path) -> Origin:
         thresholds = {name: self._thresholds[name] for name in self.labels}
-        return Origin(list(self.labels), thresholds, self._calibration, self._model, data.name, str(root))
+        return Origin(list(self.labels), thresholds, self._calibration, self._model, *_data(data))
 
     def score(self, images: Sequence[bytes]) -> list[Outcome]:
         return list(self._pool.map(self._score, images))
@@ -131,6 +133,11 @@ class OverHttp:
                 break
             time.sleep(float(answer.headers.get("Retry-After", PAUSE)))
         return answer
+
+
+def _data(data: Path) -> tuple[str, str | None, str]:
+    """Its name, its hash if it is a list, and what paths in it are relative to."""
+    return data.name, None if data.is_dir() else sha256(data), str(root(data).resolve())
 
 
 def _probe() -> bytes:

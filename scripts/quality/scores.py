@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ class Origin:
     calibration: dict[str, dict[str, float]] | None  # that is in the scores already; None where it isn't known
     model: dict[str, Any]  # name, version, sha256
     data: str  # the name of the folder or list
-    root: str  # what paths are relative to
+    data_sha256: str | None  # of the list; None for a folder
+    root: str = field(compare=False)  # what paths are relative to: elsewhere on another machine
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,18 @@ from samples import PHOTOS, ROOT, free_ports
 
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not on the PATH")
 def test_one_short_round(demo_mar: Path, demo_checkpoint: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "bench/run.py", "--rounds", "1", "--seconds", "5", "--output", str(tmp_path)]
+    command = [
+        sys.executable,
+        "bench/run.py",
+        "--rounds",
+        "1",
+        "--seconds",
+        "5",
+        "--warm-up",
+        "1",
+        "--output",
+        str(tmp_path),
+    ]
     command += ["--archive", str(demo_mar), "--tuned", str(demo_mar), "--checkpoint", str(demo_checkpoint)]
     command += ["--photo", str(PHOTOS / "chelsea.png"), "--port", str(free_ports().inference)]
     command += ["--sizes", "300x225", "500x375"]  # answered many times, however busy the machine is

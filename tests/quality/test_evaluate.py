@@ -96,6 +96,15 @@ def test_against_another_version(scores: Path, tmp_path: Path, flips: int, verdi
     assert "May cats 1.0 replace cats 0.9?" in report.read_text()
 
 
+def test_a_calibration_of_other_weights_is_refused(
+    calibration: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    of = origin(model={"name": "cats", "version": "2.0", "sha256": "9" * 64})
+    scores = write_scores(tmp_path / "other", SURE, TRUTH, of)
+    assert evaluate.main([str(scores), "--calibration", str(calibration)]) == 1
+    assert "calibration.json: model: sha256: 5555" in capsys.readouterr().err
+
+
 def test_without_labels_it_stops(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scores = write_scores(tmp_path / "scores", SCORES, np.full_like(TRUTH, -1))
     assert evaluate.main([str(scores)]) == 1

@@ -1,6 +1,7 @@
 """Scoring a dataset, in process and over HTTP with a real server."""
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +86,9 @@ class Counting:
     def __init__(self, limit: int = 10**9) -> None:
         self.limit, self.seen = limit, 0
 
-    def origin(self, data: Path, root: Path) -> Any:
+    def origin(self, data: Path) -> Any:
         pair = {"scale": 1.0, "shift": 0.0}
-        return Origin(["ant"], {"ant": 0.5}, {"ant": pair}, {"name": "count", "version": "1"}, data.name, str(root))
+        return Origin(["ant"], {"ant": 0.5}, {"ant": pair}, {"name": "count", "version": "1"}, data.name, None, ".")
 
     def score(self, images: Any) -> list[list[float] | str]:
         self.seen += len(images)
@@ -115,6 +116,29 @@ def test_an_interrupted_run_goes_on_where_it_was(numbers: Path, tmp_path: Path) 
     assert again.seen == 10
     assert read_scores(output).scores[:, 0].tolist() == pytest.approx([number / 100 for number in range(20)])
     assert score.score(again, numbers, output, (1, 1), 5) == (0, 0)
+
+
+def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
+    """Of files that aren't there: all else is as with any other. Names are interned by pathlib, whose table takes some
+    megabytes at a time; a row that is kept takes hundreds of bytes."""
+    peaks = []
+    for rows in (1_000, 100_000):
+        path = tmp_path / f"{rows}.csv"
+        path.write_text("path,ant\n" + "".join(f"{number}.jpg,1\n" for number in range(rows)))
+        tracemalloc.start()
+        assert score.score(Counting(), path, tmp_path / f"out-{rows}", (1, 1), 500) == (rows, rows)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 200 * 100_000
+
+
+def test_changed_labels_are_other_data(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text("path,ant\na.jpg,1\n")
+    arguments = [str(tiny_checkpoint), "--data", str(path), "--output", str(tmp_path / "out")]
+    assert score.main(arguments) == score.main(arguments) == 0
+    path.write_text("path,ant\na.jpg,0\n")
+    assert score.main(arguments) == 1
 
 
 def test_shards_are_the_whole(numbers: Path, tmp_path: Path) -> None:

@@ -5,11 +5,13 @@ import re
 import subprocess
 from dataclasses import MISSING, fields
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from samples import CHELSEA, COFFEE, ROOT
 
 from handler.settings import Limits, ServerSettings, Settings
+from scripts import calibrate, evaluate, inspect_checkpoint, score
 from scripts.build_archive import _parser
 from scripts.health import QUESTIONS
 from scripts.manage_models import _parser as manage_parser
@@ -18,6 +20,7 @@ from scripts.server.torchserve import TorchServe
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+QUALITY = (ROOT / "docs" / "quality.md").read_text(encoding="utf-8")
 PACKAGING = (ROOT / "docs" / "packaging.md").read_text(encoding="utf-8")
 
 URL = "URL=http://127.0.0.1:8080/predictions/cat-breeds"
@@ -53,6 +56,16 @@ def test_links_lead_somewhere() -> None:
 def test_every_flag_of_build_archive_that_docs_name_exists() -> None:
     known = {flag for action in _parser()._actions for flag in action.option_strings}
     shown = re.findall(r"scripts/build_archive\.py(.*(?:\\\n.*)*)", README + PACKAGING)
+    assert shown
+    for flag in re.findall(r"--[a-z-]+", " ".join(shown)):
+        assert flag in known
+
+
+@pytest.mark.parametrize("script", [score, calibrate, evaluate, inspect_checkpoint])
+def test_every_flag_that_the_docs_of_quality_name_exists(script: ModuleType) -> None:
+    name = script.__name__.rsplit(".", 1)[-1]
+    known = {flag for action in script._parser()._actions for flag in action.option_strings}
+    shown = re.findall(rf"scripts/{name}\.py(.*(?:\\\n.*)*)", README + QUALITY)
     assert shown
     for flag in re.findall(r"--[a-z-]+", " ".join(shown)):
         assert flag in known

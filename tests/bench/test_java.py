@@ -1,0 +1,19 @@
+import shutil
+from pathlib import Path
+
+import pytest
+from samples import PHOTOS, free_ports
+
+from bench import java
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not on the PATH")
+def test_a_round_accounts_for_java_and_its_workers(demo_mar: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--archive", str(demo_mar), "--rounds", "1", "--seconds", "5", "--port", str(free_ports().inference)]
+    assert java.main([str(PHOTOS / "chelsea.png"), *flags]) == 0
+    header, numbers = capsys.readouterr().out.splitlines()
+    assert header.split()[-2:] == ["Python", "workers"]
+    rate, compiler, http, workers_side, _, python = map(float, numbers.split())
+    assert rate > 0
+    assert min(compiler, http, workers_side) > 0
+    assert python > workers_side
