@@ -180,7 +180,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--output", type=Path, default=ROOT / "build" / "bench", help="default: %(default)s")
     add("--rounds", type=int, default=5, help="default: %(default)s")
     add("--seconds", type=int, default=3, help="of one measurement (default: %(default)s)")
-    # Java's compiler is busy for its first 8,000 answers or so.
+    # Java's compiler is busy at first: docs/performance.md.
     add("--warm-up", type=int, default=45, help="seconds of load before the first round (default: %(default)s)")
     add("--sizes", nargs="+", default=SIZES, help="of the photo, two at least (default: all three)")
     add("--only", nargs="+", default=[""], help="contestants whose names have one of these in them (default: all)")

@@ -20,7 +20,9 @@ NETWORK_FILE = "network.so"
 COMPILED_FILE = "network.json"  # what it was compiled for
 REMEDY = "expected handler.engine: frozen, or scripts/tune.py run here"
 # What a compiler may use of the kernel's names; others come and go with the kernel.
-INSTRUCTIONS = re.compile(r"abm|adx|amx|asimd|avx|bf16|bmi|f16c|fma|fphp|gfni|i8mm|movbe|popcnt|sse|sve|v?aes|v?pclmul")
+INSTRUCTIONS = re.compile(
+    r"abm|adx|amx|asimd|avx|bf16|bmi|f16c|fma|fphp|gfni|i8mm|movbe|popcnt|s?sse|sve|v?aes|v?pclmul"
+)
 
 
 def circumstances(precision: str, weights_sha256: str, example: NDArray[Any]) -> dict[str, Any]:
