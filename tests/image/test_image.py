@@ -142,4 +142,7 @@ def test_the_context_is_what_the_build_needs(engine: None, tmp_path: Path) -> No
         capture_output=True,
         text=True,
     ).stdout.split()
-    assert {str(path) for path in found} == {*tracked, "config.properties"}
+    named = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("scripts/")]
+    assert all((ROOT / name).exists() for name in named)
+    wanted = {name for name in tracked if not any(name == each or name.startswith(f"{each}/") for each in named)}
+    assert {str(path) for path in found} == {*wanted, "config.properties"}
