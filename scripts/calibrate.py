@@ -63,12 +63,7 @@ def calibrate(scores: Scores, objective: Objective, options: argparse.Namespace)
         "calibration": whole.to_dict(scores.labels),
         "provenance": {
             "date": options.date,
-            "model": scores.origin.model,
-            "data": scores.origin.data,
-            "data_sha256": scores.origin.data_sha256,
-            "scores_sha256": scores.sha256,
-            "images": len(scores.paths),
-            "refused": scores.errors,
+            **scores.facts(),
             "objective": str(objective),
             "objective_kind": objective.kind,
             "objective_value": objective.value,

@@ -76,12 +76,7 @@ def _content(
     comparison: Comparison | None,
 ) -> dict[str, Any]:
     of = {
-        "model": scores.origin.model,
-        "data": scores.origin.data,
-        "data_sha256": scores.origin.data_sha256,
-        "scores_sha256": scores.sha256,
-        "images": len(scores.paths),
-        "refused": scores.errors,
+        **scores.facts(),
         "calibration": {key: found.provenance.get(key) for key in FITTED} if found else None,
         "resamples": options.resamples,
         "seed": options.seed,

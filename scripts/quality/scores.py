@@ -70,6 +70,17 @@ class Scores:
             )
         return parse_calibration(self.origin.calibration, self.labels, "scores")
 
+    def facts(self) -> dict[str, Any]:
+        """Which they are, for the record of what is measured on them."""
+        return {
+            "model": self.origin.model,
+            "data": self.origin.data,
+            "data_sha256": self.origin.data_sha256,
+            "scores_sha256": self.sha256,
+            "images": len(self.paths),
+            "refused": self.errors,
+        }
+
 
 def schema(origin: Origin) -> pa.Schema:
     classes = len(origin.labels)
