@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from scripts.quality.metrics import Array, reliability
+from scripts.quality.ranking import rank_with_cuts
 from scripts.quality.scores import UNKNOWN
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"  # told apart by the colour-blind, too (Okabe, Ito)
@@ -20,8 +21,7 @@ def precision_recall(scores: Array, truth: NDArray[np.int8], fired: NDArray[np.b
     """Of one label, [N] each: the curve, and the point that was chosen."""
     known = truth != UNKNOWN
     scores, right, fired = scores[known], truth[known] == 1, fired[known]
-    order = np.argsort(-scores, kind="stable")
-    ends = np.flatnonzero(np.append(np.diff(scores[order]) < 0, True))
+    order, ends = rank_with_cuts(scores)
     hits = np.cumsum(right[order])[ends]
     figure = Figure(SMALL, layout="constrained")
     axis = figure.subplots()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts.quality.ranking import rank_with_cuts
 from scripts.quality.scores import UNKNOWN
 
 Array = NDArray[np.float64]
@@ -151,10 +152,10 @@ def _average_precision(decided: Decided, weights: Array) -> Array:
     found = np.full((len(weights), decided.truth.shape[1]), np.nan)
     for label in range(decided.truth.shape[1]):
         known = np.flatnonzero(decided.truth[:, label] != UNKNOWN)
-        order = known[np.argsort(-decided.scores[known, label], kind="stable")]
-        if not len(order):
+        if not len(known):
             continue
-        ends = np.flatnonzero(np.append(np.diff(decided.scores[order, label]) < 0, True))
+        order, ends = rank_with_cuts(decided.scores[known, label])
+        order = known[order]
         mine = weights[:, order]
         fired = np.cumsum(mine, axis=1)[:, ends]
         right = np.cumsum(mine * (decided.truth[order, label] == 1), axis=1)[:, ends]

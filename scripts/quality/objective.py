@@ -6,6 +6,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts.quality.ranking import rank_with_cuts
+
 Kind = Literal["f", "precision", "recall", "cost"]
 LEAST = 1e-6  # a threshold is this far from 0 and 1
 
@@ -36,10 +38,9 @@ class Choice:
 
 def choose(scores: NDArray[np.floating], truth: NDArray[np.bool_], objective: Objective) -> Choice:
     """scores [N] in 0 to 1, truth [N]. Equal scores are never told apart; the threshold lies halfway between two."""
-    order = np.argsort(-scores, kind="stable")
+    order, ends = rank_with_cuts(scores)
     ranked = scores[order].astype(np.float64)
-    # After each image that differs from the next one: so many fire, and so many of them rightly.
-    ends = np.flatnonzero(np.append(np.diff(ranked) < 0, True)) if len(ranked) else np.empty(0, dtype=np.intp)
+    # At each cut: so many fire, and so many of them rightly.
     fired = np.append(0, ends + 1)
     right = np.append(0, np.cumsum(truth[order])[ends])
     above, below = np.append(1.0, ranked[ends]), np.append(ranked[np.append(0, ends + 1)[:-1]], 0.0)
