@@ -61,7 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output = options.output or ROOT / "build" / "tuned" / options.archive.name
     try:
         outline = read_outline(read_archive(options.archive))
-        check_target(output, options.force)  # before the work, and once more when packing
+        # Before the minutes of work; packing and the servers ask once more.
+        check_target(output, options.force)
+        Ports.from_first(options.port).check_free()
         photos = [photo.read_bytes() for photo in options.photo] or [each.image for each in read_golden_inputs(outline)]
         tolerance = options.tolerance or outline.settings.golden_tolerance
         networks = try_networks(options.archive, photos, torch.device(options.device))

@@ -5,6 +5,7 @@ import random
 import socket
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -50,15 +51,21 @@ def noise(height: int = 40, width: int = 60) -> NDArray[np.uint8]:
     return np.random.default_rng(7).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
+def first_free_port(count: int) -> int:
+    """Of `count` in a row that nobody listens on now, below those that the system hands to clients: theirs could be
+    taken again, or connected to by themselves, before the server stands."""
+    while True:
+        first = random.randrange(10_000, 32_000 - count)
+        with contextlib.suppress(OSError):
+            for port in range(first, first + count):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port))
+            return first
+
+
 def free_ports() -> Ports:
-    """Ports that nobody listens on now, below those that the system hands to clients: theirs could be taken again, or
-    connected to by themselves, before the server stands."""
-    free: list[int] = []
-    for port in random.sample(range(10_000, 32_000), 500):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            free.append(port)
-    return Ports(*free[:5])
+    """For one server."""
+    return Ports.from_first(first_free_port(len(fields(Ports))))
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:

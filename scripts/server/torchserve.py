@@ -71,6 +71,11 @@ class Ports:
                     busy.append(port)
         return busy
 
+    def check_free(self) -> None:
+        """Raises ServerError that names those that are taken."""
+        if taken := self.taken():
+            raise ServerError(f"port {', '.join(map(str, taken))}: already in use")
+
 
 class TorchServe:
     """A server with archives of one model store. Use it as a context manager."""
@@ -115,8 +120,7 @@ class TorchServe:
 
     def start(self) -> None:
         """Starts Java in a session of its own: the terminal's Ctrl-C reaches us alone, and we stop it in order."""
-        if taken := self.ports.taken():
-            raise ServerError(f"port {', '.join(map(str, taken))}: already in use")
+        self.ports.check_free()
         self.logs.mkdir(parents=True, exist_ok=True)
         self._log = WorkerLog(self.logs)
         # Java unpacks archives and puts the workers' sockets here: short, as socket paths are limited, and private, as

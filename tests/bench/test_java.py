@@ -2,14 +2,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-from samples import PHOTOS, free_ports
+from samples import PHOTOS, first_free_port
 
 from bench import java
 
 
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not on the PATH")
 def test_a_round_accounts_for_java_and_its_workers(demo_mar: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    flags = ["--archive", str(demo_mar), "--rounds", "1", "--seconds", "5", "--port", str(free_ports().inference)]
+    flags = ["--archive", str(demo_mar), "--rounds", "1", "--seconds", "5", "--port", str(first_free_port(5))]
     assert java.main([str(PHOTOS / "chelsea.png"), *flags]) == 0
     header, numbers = capsys.readouterr().out.splitlines()
     assert header.split()[-2:] == ["Python", "workers"]

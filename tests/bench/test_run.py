@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from samples import PHOTOS, ROOT, free_ports
+from samples import PHOTOS, ROOT, first_free_port
 
 
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not on the PATH")
@@ -26,7 +26,7 @@ def test_one_short_round(demo_mar: Path, demo_checkpoint: Path, tmp_path: Path) 
         str(tmp_path),
     ]
     command += ["--archive", str(demo_mar), "--tuned", str(demo_mar), "--checkpoint", str(demo_checkpoint)]
-    command += ["--photo", str(PHOTOS / "chelsea.png"), "--port", str(free_ports().inference)]
+    command += ["--photo", str(PHOTOS / "chelsea.png"), "--port", str(first_free_port(100))]
     command += ["--sizes", "300x225", "500x375"]  # answered many times, however busy the machine is
     command += ["--only", "as packaged", "image_classifier, batch 8", "FastAPI + timm, 1 ", "LitServe, 1 "]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

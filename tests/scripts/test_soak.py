@@ -6,9 +6,7 @@ import sys
 from pathlib import Path
 
 from PIL import Image
-from samples import PHOTOS, ROOT
-
-from scripts.server.torchserve import Ports
+from samples import PHOTOS, ROOT, first_free_port
 
 
 def test_a_short_soak(demo_mar: Path, tmp_path: Path) -> None:
@@ -17,7 +15,7 @@ def test_a_short_soak(demo_mar: Path, tmp_path: Path) -> None:
         "--photo": PHOTOS / "chelsea.png",
         "--requests": 400,
         "--max-growth": 500,  # Java is still warming up
-        "--port": next(port for port in range(20_000, 30_000, 5) if not Ports(*range(port, port + 5)).taken()),
+        "--port": first_free_port(5),
         "--output": tmp_path,
     }
     arguments = [str(part) for pair in options.items() for part in pair]

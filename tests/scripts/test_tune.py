@@ -1,9 +1,10 @@
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
 import torch
-from samples import CHELSEA, COFFEE, PHOTOS, free_ports
+from samples import CHELSEA, COFFEE, PHOTOS, first_free_port
 
 from scripts import tune
 from scripts.archive.check import read_outline
@@ -35,12 +36,21 @@ def test_each_network_is_compared_with_the_plain_one(demo_mar: Path) -> None:
     assert all(1e-4 < one < 0.1 for one in bfloat16)
 
 
+def test_a_taken_port_is_named_before_the_work(
+    demo_mar: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = first_free_port(5)
+    with socket.create_server(("127.0.0.1", first + 4)):
+        assert tune.main([str(demo_mar), "--output", str(tmp_path / "tuned.mar"), "--port", str(first)]) == 1
+    assert capsys.readouterr() == ("", f"error: port {first + 4}: already in use\n")
+
+
 def test_the_best_is_written_with_its_evidence(
     demo_mar: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tune, "available_cores", lambda: 1)
     output = tmp_path / "tuned.mar"
-    port = str(free_ports().inference)
+    port = str(first_free_port(5))
     flags = ["--output", str(output), "--batches", "4", "--seconds", "1", "--clients", "2", "--port", port]
     assert tune.main([str(demo_mar), *flags, "--photo", str(PHOTOS / "chelsea.png")]) == 0
     assert f"wrote    {output}" in capsys.readouterr().out
