@@ -16,9 +16,11 @@ if not __package__:
 
 import psutil
 
-from bench.load import ask
+from bench.load import WrkError, ask, find_wrk
+from handler.errors import LoadError
 from scripts.archive.manifest import read_archive
-from scripts.server.torchserve import Ports, TorchServe
+from scripts.server.java import JavaNotFoundError
+from scripts.server.torchserve import Ports, ServerError, TorchServe
 
 CLIENTS = 8
 KINDS = {"C1 Compiler": "compiler", "C2 Compiler": "compiler", "epollEventLoop": "HTTP", "W-": "workers' side"}
@@ -27,6 +29,16 @@ COLUMNS = ("compiler", "HTTP", "workers' side", "rest")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    try:
+        find_wrk()
+        _account(options)
+    except (WrkError, LoadError, ServerError, JavaNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _account(options: argparse.Namespace) -> None:
     archive = read_archive(options.archive)
     print(f"{'answers/s':>10} " + " ".join(f"{name:>14}" for name in (*COLUMNS, "Python workers")))
     with (
@@ -43,7 +55,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             answers = load.rate * options.seconds
             cells = (1000 * (after[name] - before[name]) / answers for name in (*COLUMNS, "python"))
             print(f"{load.rate:10.1f} " + " ".join(f"{cell:14.2f}" for cell in cells), flush=True)
-    return 0
 
 
 def _used(java: psutil.Process) -> dict[str, float]:

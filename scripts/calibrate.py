@@ -22,8 +22,9 @@ import numpy as np
 
 from handler.errors import LoadError
 from scripts.archive.mar import check_target
+from scripts.arguments import whole
 from scripts.quality.fitting import Fit, calibrated, fit, log_loss, out_of_fold
-from scripts.quality.metrics import OVERALL, Decided, measures
+from scripts.quality.metrics import OVERALL, Decided, Measures
 from scripts.quality.objective import Objective
 from scripts.quality.scores import UNKNOWN, Scores, read_labelled
 
@@ -96,7 +97,7 @@ def _labels(scores: Scores, found: Fit) -> dict[str, dict[str, Any]]:
 
 
 def _quality(decided: Decided) -> dict[str, float | None]:
-    found = measures(decided, np.ones((1, len(decided.truth))))
+    found = Measures(decided)()
     values = {name: float(found[name][0]) for name in OVERALL} | {"log_loss": log_loss(decided.scores, decided.truth)}
     return {name: round(value, 6) if np.isfinite(value) else None for name, value in values.items()}
 
@@ -141,13 +142,6 @@ def _above_zero(text: str) -> float:
     return value
 
 
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 2:
-        raise argparse.ArgumentTypeError(f"{text!r}, expected 2 at least")
-    return value
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -160,8 +154,8 @@ def _parser() -> argparse.ArgumentParser:
     goal.add_argument("--recall", type=_share, help="at least this, and then the most precision")
     goal.add_argument("--cost", type=_above_zero, help="a miss is as dear as so many false alarms")
     add("--method", choices=("temperature", "platt", "none"), default="temperature", help="default: %(default)s")
-    add("--min-support", type=_count, default=10, help="images with, and without, for an own threshold (default: 10)")
-    add("--folds", type=_count, default=5, help="for the estimate out of fold (default: %(default)s)")
+    add("--min-support", type=whole(2), default=10, help="images with, and without, for an own threshold (default: 10)")
+    add("--folds", type=whole(2), default=5, help="for the estimate out of fold (default: %(default)s)")
     add("--seed", type=int, default=0, help="of the folds (default: %(default)s)")
     add("--date", default=time.strftime("%Y-%m-%d"), help="for the record (default: today)")
     return parser

@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ if not __package__:
 
 from handler.errors import LoadError
 from scripts.archive.measured import Calibrated, check_weights, read_calibrated
+from scripts.arguments import whole
+from scripts.quality.bootstrap import Interval
 from scripts.quality.evaluation import Comparison, Version, as_scored, compared, numbers, with_calibration
-from scripts.quality.metrics import OVERALL, Interval
+from scripts.quality.metrics import OVERALL
 from scripts.quality.report import write_report
 from scripts.quality.scores import Scores, joined, read_labelled
 
@@ -36,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         versions = [as_scored(scores, options.resamples, options.seed)]
         if found is not None:
             versions.append(with_calibration(scores, found, options.resamples, options.seed))
-        comparison = _against(options, scores, found) if options.against else None
+        comparison = _against(options, scores, found, versions[-1]) if options.against else None
         content = _content(options, scores, found, versions, comparison)
         print(_table(versions, comparison), _labels(scores, versions[-1]), sep="\n\n")
         if options.report:
@@ -53,19 +56,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _against(options: argparse.Namespace, scores: Scores, found: Calibrated | None) -> Comparison:
+def _against(options: argparse.Namespace, scores: Scores, found: Calibrated | None, version: Version) -> Comparison:
     """The other one as it was scored, this one as it shall serve, over what both have."""
     mine, others = joined(scores, read_labelled(options.against))
     names = [f"{each.origin.model['name']} {each.origin.model['version']}" for each in (others, mine)]
     if names[0] == names[1]:
         names = [str(options.against), str(options.scores)]
-    second = (
-        as_scored(mine, options.resamples, options.seed, names[1])
-        if found is None
-        else with_calibration(mine, found, options.resamples, options.seed)
-    )
-    first = as_scored(others, options.resamples, options.seed, names[0])
-    return compared(first, second, mine.paths, options.resamples, options.seed)
+    sampling = options.resamples, options.seed
+    if len(mine.paths) == len(scores.paths):
+        second = version
+    else:
+        second = as_scored(mine, *sampling) if found is None else with_calibration(mine, found, *sampling)
+    first, name = as_scored(others, *sampling), names[1] if found is None else f"{names[1]}, {second.name}"
+    return compared(replace(first, name=names[0]), replace(second, name=name), mine.paths)
 
 
 def _content(
@@ -157,8 +160,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--card", type=Path, metavar="JSON", help="a model card for build_archive --card")
     add("--json", type=Path, metavar="JSON", help="all that is measured")
     add("--images", type=Path, metavar="DIR", help="where the report finds the pictures (default: where they were)")
-    add("--pictures", type=int, default=12, help="of the worst errors in the report (default: %(default)s)")
-    add("--resamples", type=int, default=1000, help="for the intervals (default: %(default)s)")
+    add("--pictures", type=whole(0), default=12, help="of the worst errors in the report (default: %(default)s)")
+    add("--resamples", type=whole(1), default=1000, help="for the intervals (default: %(default)s)")
     add("--seed", type=int, default=0, help="of them (default: %(default)s)")
     return parser
 

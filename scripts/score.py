@@ -19,6 +19,7 @@ if not __package__:
 from tqdm import tqdm
 
 from handler.errors import LoadError
+from scripts.arguments import whole
 from scripts.quality.dataset import Sample, read_samples, root
 from scripts.quality.scorers import InProcess, OverHttp, Scorer
 from scripts.quality.scores import Row, read_origin, read_paths, write_part
@@ -113,12 +114,6 @@ def _shard(text: str) -> tuple[int, int]:
     return int(mine), int(of)
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}, expected a number from 1")
-    return int(text)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -128,12 +123,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--data", type=Path, required=True, help="a folder, .csv, .jsonl or .parquet")
     add("--output", type=Path, required=True, metavar="DIR", help="where the Parquet files go")
     add("--shard", type=_shard, default=(1, 1), metavar="I/N", help="this part of the data alone (default: all)")
-    add("--rows", type=_positive, default=5000, help="of a file; an interrupted one is lost (default: %(default)s)")
+    add("--rows", type=whole(1), default=5000, help="of a file; an interrupted one is lost (default: %(default)s)")
     add("--device", default="cpu", help="cpu or cuda, in this process (default: %(default)s)")
     add("--architecture", help="of a checkpoint that doesn't say")
     add("--labels", type=Path, help="of a checkpoint that doesn't say")
     add("--preprocessing", type=Path, help="of a checkpoint, if not timm's")
-    add("--clients", type=_positive, default=8, help="that ask a server side by side (default: %(default)s)")
+    add("--clients", type=whole(1), default=8, help="that ask a server side by side (default: %(default)s)")
     add("--management", metavar="URL", help="of that server, so that the scores say how they are calibrated already")
     return parser
 

@@ -1,6 +1,7 @@
 """What can be told of an archive before a server takes it: that it opens, climbs nowhere, is whole, and holds what the
 handler reads. The worker does the rest: it loads the network and classifies the golden inputs."""
 
+import errno
 import stat
 import tempfile
 import zipfile
@@ -19,6 +20,8 @@ from handler.labels import LABELS_FILE, read_labels
 from handler.settings import CONFIG_FILE, ServerSettings, Settings, read_settings
 from handler.thresholds import read_thresholds
 from scripts.archive.manifest import Archive, read_archive
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,8 @@ def read_golden_inputs(outline: Outline) -> list[Golden]:
 
 @contextmanager
 def unpacked(path: Path, wanted: Callable[[str], bool] = lambda _: True) -> Iterator[Path]:
-    """A temporary directory with the archive's files, or some of them. Raises LoadError if it is damaged, or if a name
-    in it leads elsewhere, and passes on one that the block raises under the archive's name.
+    """A temporary directory with the archive's files, or some of them. Raises LoadError if it is damaged, if there is
+    no room, or if a name in it leads elsewhere, and passes on one that the block raises under the archive's name.
     """
     with tempfile.TemporaryDirectory(prefix="mar-") as directory:
         try:
@@ -84,6 +87,8 @@ def unpacked(path: Path, wanted: Callable[[str], bool] = lambda _: True) -> Iter
                     if wanted(info.filename):
                         mar.extract(info, directory)
         except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+            if isinstance(error, OSError) and error.errno in NO_ROOM:
+                raise LoadError(path, f"{error.strerror} in {tempfile.gettempdir()}, expected room to unpack") from None
             raise LoadError(path, f"damaged: {' '.join(str(error).split())}, expected a whole archive") from None
         try:
             yield Path(directory)

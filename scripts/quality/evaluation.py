@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from scripts.archive.measured import Calibrated
+from scripts.quality.bootstrap import Estimate, Interval, estimate
 from scripts.quality.fitting import calibrated, out_of_fold
-from scripts.quality.metrics import A_LABEL, LOWER_IS_BETTER, OVERALL, Array, Decided, Interval, bootstrap, compare
+from scripts.quality.metrics import A_LABEL, LOWER_IS_BETTER, OVERALL, Array, Decided
 from scripts.quality.objective import Objective
 from scripts.quality.scores import UNKNOWN, Scores
 
@@ -21,7 +22,11 @@ class Version:
     name: str
     decided: Decided
     thresholds: Array  # [C]
-    measured: dict[str, list[Interval]]
+    estimate: Estimate
+
+    @property
+    def measured(self) -> dict[str, list[Interval]]:
+        return self.estimate.intervals
 
     def to_dict(self, labels: list[str]) -> dict[str, Any]:
         """For JSON."""
@@ -64,10 +69,10 @@ class Comparison:
         return f"These images can't tell {self.second.name} from {self.first.name}: {interval}.{also}"
 
 
-def as_scored(scores: Scores, resamples: int, seed: int, name: str = AS_SCORED) -> Version:
+def as_scored(scores: Scores, resamples: int, seed: int) -> Version:
     """With the thresholds that the archive had."""
     decided = Decided(scores.scores.astype(np.float64), scores.scores >= scores.thresholds, scores.truth)
-    return Version(name, decided, scores.thresholds, bootstrap(decided, resamples, seed))
+    return Version(AS_SCORED, decided, scores.thresholds, estimate(decided, resamples, seed))
 
 
 def with_calibration(scores: Scores, found: Calibrated, resamples: int, seed: int) -> Version:
@@ -82,12 +87,13 @@ def with_calibration(scores: Scores, found: Calibrated, resamples: int, seed: in
         # What is in the scores already is taken out.
         again = calibrated(scores.scores, found.calibration.after(scores.calibration.inverse))
         decided, name = Decided(again, again >= found.thresholds, scores.truth), CALIBRATED
-    return Version(name, decided, found.thresholds, bootstrap(decided, resamples, seed))
+    return Version(name, decided, found.thresholds, estimate(decided, resamples, seed))
 
 
-def compared(first: Version, second: Version, paths: list[str], resamples: int, seed: int) -> Comparison:
-    """Both over the same images, in one order."""
-    return Comparison(first, second, compare(first.decided, second.decided, resamples, seed), paths)
+def compared(first: Version, second: Version, paths: list[str]) -> Comparison:
+    """Both over the same images, in one order, by one seed."""
+    differences = second.estimate.less(first.estimate).intervals
+    return Comparison(first, second, {name: differences[name][0] for name in OVERALL}, paths)
 
 
 def _sign(name: str, interval: Interval) -> int:

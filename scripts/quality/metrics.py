@@ -1,21 +1,21 @@
-"""What scores and decisions are worth, with bootstrap intervals.
+"""What scores and decisions are worth.
 
-Every measure is a function of sums over images, so that a resample is a matter of weights: [R, N] weights give R values
-of each measure at once. truth is [N, C]: 1, 0 or UNKNOWN, which counts for nothing.
+Every measure is made of sums over images, which are prepared once: weights [N, R], how often each image counts, then
+give R values of each measure at once, so that a bootstrap is a matter of weights. truth is [N, C]: 1, 0 or UNKNOWN,
+which counts for nothing.
 """
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from scripts.quality.ranking import rank_with_cuts
 from scripts.quality.scores import UNKNOWN
 
 Array = NDArray[np.float64]
 BINS = 15  # of the calibration error, equally wide
-CELLS = 4_000_000  # of weights at once
 
 # In the order of a table, with what the report says of each.
 OVERALL = {
@@ -43,86 +43,84 @@ class Decided:
     truth: NDArray[np.int8]
 
 
-@dataclass(frozen=True)
-class Interval:
-    """The value on all images, and where 95 % of the resamples lie. NaN where there is nothing to measure."""
+class Measures:
+    """Those of one Decided, under any weights of its images."""
 
-    value: float
-    low: float
-    high: float
+    def __init__(self, decided: Decided) -> None:
+        scores, fired, truth = decided.scores, decided.fired, decided.truth
+        known, there = truth != UNKNOWN, truth == 1
+        # [C, N] each, and nearly empty: most images have few labels.
+        self._hits, self._alarms, self._misses = (
+            csr_array(each.T, dtype=np.float64) for each in (fired & there, fired & (truth == 0), ~fired & there)
+        )
+        counted = known.any(axis=1)
+        exact = ((fired == there) | ~known).all(axis=1) & counted
+        self._images = np.stack([exact, counted, known.sum(axis=1)]).astype(np.float64)
+        self._surplus = _surplus(scores, truth)
+        self._ranked = [_Ranked(scores[:, label], truth[:, label]) for label in range(truth.shape[1])]
 
-
-def measures(decided: Decided, weights: Array) -> dict[str, Array]:
-    """weights [R, N] → [R] of each of OVERALL, [R, C] of each of A_LABEL."""
-    truth, fired = decided.truth, decided.fired
-    known = truth != UNKNOWN
-    hits, alarms, misses = (
-        weights @ each.astype(np.float64)
-        for each in (fired & (truth == 1), fired & (truth == 0), ~fired & (truth == 1))
-    )
-    right = (fired == (truth == 1)) | ~known
-    counted = known.any(axis=1)
-    total = [each.sum(axis=1) for each in (hits, alarms, misses)]
-    # A label that no image has can't be found: it is left out of the means.
-    there = hits + misses > 0
-    found = {
-        "precision": _ratio(hits, hits + alarms),
-        "recall": _ratio(hits, hits + misses),
-        "f1": _ratio(2 * hits, 2 * hits + alarms + misses),
-        "average_precision": _average_precision(decided, weights),
-    }
-    micro = {
-        "micro_precision": _ratio(total[0], total[0] + total[1]),
-        "micro_recall": _ratio(total[0], total[0] + total[2]),
-        "micro_f1": _ratio(2 * total[0], 2 * total[0] + total[1] + total[2]),
-    }
-    # A label that is there and never given has a precision of 0, as scikit-learn counts it.
-    macro = {
-        f"macro_{name}": _mean(np.where(there, np.nan_to_num(found[name]), np.nan))
-        for name in ("precision", "recall", "f1")
-    }
-    return {
-        **micro,
-        **macro,
-        "map": _mean(np.where(there, found["average_precision"], np.nan)),
-        "exact_match": _ratio(weights @ (right.all(axis=1) & counted), weights @ counted.astype(np.float64)),
-        "hamming_loss": _ratio(total[1] + total[2], weights @ known.sum(axis=1).astype(np.float64)),
-        "calibration_error": _calibration_error(decided, weights),
-        **found,
-    }
-
-
-def bootstrap(decided: Decided, resamples: int, seed: int) -> dict[str, list[Interval]]:
-    """An interval of each of OVERALL, alone in its list, and of each label's A_LABEL."""
-    everything = measures(decided, np.ones((1, len(decided.truth))))
-    parts = [measures(decided, weights) for weights in resampled(len(decided.truth), resamples, seed)]
-    return {
-        name: _intervals(value[0], np.concatenate([part[name] for part in parts])) for name, value in everything.items()
-    }
+    def __call__(self, weights: Array | None = None) -> dict[str, Array]:
+        """weights [N, R], or each image once → [R] of each of OVERALL, [R, C] of each of A_LABEL."""
+        if weights is None:
+            weights = np.ones((self._images.shape[1], 1))
+        hits, alarms, misses = ((each @ weights).T for each in (self._hits, self._alarms, self._misses))
+        exact, counted, known = self._images @ weights
+        total = [each.sum(axis=1) for each in (hits, alarms, misses)]
+        # A label that no image has can't be found: it is left out of the means.
+        there = hits + misses > 0
+        found = {
+            "precision": _ratio(hits, hits + alarms),
+            "recall": _ratio(hits, hits + misses),
+            "f1": _ratio(2 * hits, 2 * hits + alarms + misses),
+            "average_precision": np.stack([each.average_precision(weights) for each in self._ranked], axis=1),
+        }
+        # A label that is there and never given has a precision of 0, as scikit-learn counts it.
+        macro = {
+            f"macro_{name}": _mean(np.where(there, np.nan_to_num(found[name]), np.nan))
+            for name in ("precision", "recall", "f1")
+        }
+        return {
+            "micro_precision": _ratio(total[0], total[0] + total[1]),
+            "micro_recall": _ratio(total[0], total[0] + total[2]),
+            "micro_f1": _ratio(2 * total[0], 2 * total[0] + total[1] + total[2]),
+            **macro,
+            "map": _mean(np.where(there, found["average_precision"], np.nan)),
+            "exact_match": _ratio(exact, counted),
+            "hamming_loss": _ratio(total[1] + total[2], known),
+            # Naeini, Cooper and Hauskrecht, Obtaining well calibrated probabilities using Bayesian binning, 2015: the
+            # mean distance of score and share, weighted by the number of labels in each bin.
+            "calibration_error": _ratio(np.abs(self._surplus @ weights).sum(axis=0), known),
+            **found,
+        }
 
 
-def compare(first: Decided, second: Decided, resamples: int, seed: int) -> dict[str, Interval]:
-    """second − first of each of OVERALL, on the same images: each resample takes the same ones of both."""
+class _Ranked:
+    """The images of one label, from the best score to the last that has it, parted into as many runs as there are
+    distinct scores among those that have it: only there does recall grow."""
 
-    def difference(weights: Array) -> Mapping[str, Array]:
-        one, other = measures(first, weights), measures(second, weights)
-        return {name: other[name] - one[name] for name in OVERALL}
+    def __init__(self, scores: Array, truth: NDArray[np.int8]) -> None:
+        known = np.flatnonzero(truth != UNKNOWN)
+        order, ends = rank_with_cuts(scores[known])
+        there = truth[known[order]] == 1
+        so_far = np.cumsum(there)[ends]
+        grows = np.diff(so_far, prepend=0) > 0
+        starts = np.append(0, ends[grows] + 1)
+        images = known[order[: starts[-1]]]
+        self._fired = _runs(images, starts, len(truth))
+        self._right = _runs(images[there[: starts[-1]]], np.append(0, so_far[grows]), len(truth))
 
-    everything = difference(np.ones((1, len(first.truth))))
-    parts = [difference(weights) for weights in resampled(len(first.truth), resamples, seed)]
-    return {
-        name: _intervals(value[0], np.concatenate([part[name] for part in parts]))[0]
-        for name, value in everything.items()
-    }
+    def average_precision(self, weights: Array) -> Array:
+        """Σ (recall's growth · precision) over the distinct scores, as scikit-learn has it: [R]."""
+        if not self._right.shape[0]:
+            return np.full(weights.shape[1], np.nan)
+        growth = self._right @ weights
+        right, fired = np.cumsum(growth, axis=0), np.cumsum(self._fired @ weights, axis=0)
+        return _ratio((growth * right / np.maximum(fired, 1)).sum(axis=0), right[-1])
 
 
-def resampled(images: int, resamples: int, seed: int) -> Iterator[Array]:
-    """How often each image is in each resample: [up to R, N] at once, R of them in all."""
-    rng = np.random.default_rng(seed)
-    at_once = max(1, CELLS // images)
-    for start in range(0, resamples, at_once):
-        count = min(at_once, resamples - start)
-        yield rng.multinomial(images, np.full(images, 1 / images), count).astype(np.float64)
+def _runs(images: NDArray[np.intp], starts: NDArray[np.intp], count: int) -> csr_array:
+    """A row a run, that adds up its images' weights."""
+    return csr_array((np.ones(len(images)), images, starts), shape=(len(starts) - 1, count))
 
 
 def reliability(scores: Array, truth: NDArray[np.int8]) -> tuple[Array, Array, Array]:
@@ -135,33 +133,12 @@ def reliability(scores: Array, truth: NDArray[np.int8]) -> tuple[Array, Array, A
     return _ratio(total, count), _ratio(right, count), count
 
 
-def _calibration_error(decided: Decided, weights: Array) -> Array:
-    """Naeini, Cooper and Hauskrecht, Obtaining well calibrated probabilities using Bayesian binning, 2015: the mean
-    distance of score and share, weighted by the number of labels in each bin."""
-    known = decided.truth != UNKNOWN
-    surplus = np.where(known, decided.scores - (decided.truth == 1), 0)
-    places = _bins(decided.scores)
-    distance = np.zeros(len(weights))
-    for place in range(BINS):
-        distance += np.abs(weights @ np.where(places == place, surplus, 0).sum(axis=1))
-    return _ratio(distance, weights @ known.sum(axis=1).astype(np.float64))
-
-
-def _average_precision(decided: Decided, weights: Array) -> Array:
-    """Σ (recall's growth · precision) over the distinct scores, as scikit-learn has it: [R, C]."""
-    found = np.full((len(weights), decided.truth.shape[1]), np.nan)
-    for label in range(decided.truth.shape[1]):
-        known = np.flatnonzero(decided.truth[:, label] != UNKNOWN)
-        if not len(known):
-            continue
-        order, ends = rank_with_cuts(decided.scores[known, label])
-        order = known[order]
-        mine = weights[:, order]
-        fired = np.cumsum(mine, axis=1)[:, ends]
-        right = np.cumsum(mine * (decided.truth[order, label] == 1), axis=1)[:, ends]
-        growth = np.diff(right, axis=1, prepend=0)
-        found[:, label] = _ratio((growth * np.nan_to_num(_ratio(right, fired))).sum(axis=1), right[:, -1])
-    return found
+def _surplus(scores: Array, truth: NDArray[np.int8]) -> Array:
+    """[BINS, N]: the scores in a bin less the labels that are there, of each image."""
+    surplus = np.where(truth == UNKNOWN, 0, scores - (truth == 1))
+    cells = _bins(scores) * len(scores) + np.arange(len(scores))[:, None]
+    found: Array = np.bincount(cells.ravel(), surplus.ravel(), BINS * len(scores)).astype(np.float64)
+    return found.reshape(BINS, -1)
 
 
 def _bins(scores: Array) -> NDArray[np.intp]:
@@ -177,13 +154,3 @@ def _ratio(part: Array, whole: Array) -> Array:
 def _mean(values: Array) -> Array:
     """Of each row's numbers."""
     return _ratio(np.nansum(values, axis=1), np.isfinite(values).sum(axis=1).astype(np.float64))
-
-
-def _intervals(value: NDArray[np.floating], resamples: Array) -> list[Interval]:
-    rows = resamples.reshape(len(resamples), -1)
-    found = []
-    for place, one in enumerate(np.atleast_1d(value)):
-        numbers = rows[:, place][np.isfinite(rows[:, place])]
-        low, high = np.percentile(numbers, [2.5, 97.5]) if len(numbers) else (np.nan, np.nan)
-        found.append(Interval(float(one), float(low), float(high)))
-    return found

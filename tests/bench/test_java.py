@@ -17,3 +17,11 @@ def test_a_round_accounts_for_java_and_its_workers(demo_mar: Path, capsys: pytes
     assert rate > 0
     assert min(compiler, http, workers_side) > 0
     assert python > workers_side
+
+
+def test_without_wrk_it_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert java.main([str(PHOTOS / "chelsea.png"), "--archive", str(tmp_path / "x.mar")]) == 1
+    assert capsys.readouterr().err.startswith("error: wrk: not found")

@@ -96,6 +96,29 @@ def test_against_another_version(scores: Path, tmp_path: Path, flips: int, verdi
     assert "May cats 1.0 replace cats 0.9?" in report.read_text()
 
 
+def test_a_calibrated_version_against_another_on_some_of_the_images(
+    scores: Path, calibration: Path, tmp_path: Path
+) -> None:
+    other = origin(model={"name": "cats", "version": "0.9", "sha256": ""})
+    flags = ("--calibration", calibration, "--against")
+    folds = "calibrated, out of fold"
+    for images in (400, 300):
+        second = write_scores(tmp_path / f"{images}", SURE[:images], TRUTH[:images], other)
+        found = run(tmp_path / "a.json", scores, *flags, second)
+        assert found["comparison"]["second"] == f"cats 1.0, {folds}"
+        assert found["comparison"]["images"] == images
+        assert found["versions"][folds]["labels"]["ant"]["negatives"] == int((TRUTH[:, 0] == 0).sum()), "of all images"
+
+
+@pytest.mark.parametrize("flags", [("--resamples", "0"), ("--resamples", "few"), ("--pictures", "-1")])
+def test_numbers_that_make_no_sense_are_refused(
+    scores: Path, flags: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        evaluate.main([str(scores), *flags])
+    assert f"argument {flags[0]}: '{flags[1]}', expected a whole number from" in capsys.readouterr().err
+
+
 def test_a_calibration_of_other_weights_is_refused(
     calibration: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

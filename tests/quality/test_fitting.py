@@ -8,7 +8,7 @@ from synthetic import calibrated_scores, sharpened
 
 from handler.calibration import Calibration
 from scripts.quality.fitting import Method, calibrated, fit, log_loss, logits, out_of_fold
-from scripts.quality.metrics import Decided, measures
+from scripts.quality.metrics import Decided, Measures
 from scripts.quality.objective import Objective
 from scripts.quality.scores import UNKNOWN
 
@@ -91,8 +91,7 @@ def test_out_of_fold_tells_of_overfitting() -> None:
     found = fit(scores, truth, F1, "none", 2)
     in_sample = Decided(scores.astype(float), scores >= found.thresholds, truth)
     held_out = Decided(*out_of_fold(scores, truth, F1, "none", 2, 5, 0), truth)
-    one = np.ones((1, 60))
-    assert measures(held_out, one)["macro_f1"][0] < measures(in_sample, one)["macro_f1"][0] - 0.03
+    assert Measures(held_out)()["macro_f1"][0] < Measures(in_sample)()["macro_f1"][0] - 0.03
 
 
 def test_every_image_is_held_out_once_and_a_seed_repeats_it() -> None:

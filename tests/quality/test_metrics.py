@@ -3,17 +3,8 @@ import pytest
 from sklearn import metrics as reference
 from synthetic import calibrated_scores, sharpened
 
-from scripts.quality.metrics import (
-    A_LABEL,
-    BINS,
-    OVERALL,
-    Decided,
-    bootstrap,
-    compare,
-    measures,
-    reliability,
-    resampled,
-)
+from scripts.quality.bootstrap import estimate, resampled
+from scripts.quality.metrics import A_LABEL, BINS, OVERALL, Decided, Measures, reliability
 from scripts.quality.scores import UNKNOWN
 
 
@@ -25,11 +16,7 @@ def decided(images: int = 400, seed: int = 0) -> Decided:
 
 
 def all_images(each: Decided) -> dict[str, float]:
-    return {
-        name: float(value[0])
-        for name, value in measures(each, np.ones((1, len(each.truth)))).items()
-        if name in OVERALL
-    }
+    return {name: float(value[0]) for name, value in Measures(each)().items() if name in OVERALL}
 
 
 def test_scikit_learn_says_the_same() -> None:
@@ -49,7 +36,7 @@ def test_scikit_learn_says_the_same() -> None:
 
 def test_each_label_as_scikit_learn_has_it() -> None:
     each = decided()
-    found = measures(each, np.ones((1, len(each.truth))))
+    found = Measures(each)()
     expected = reference.precision_recall_fscore_support(each.truth, each.fired, zero_division=np.nan)
     for name, values in zip(("precision", "recall", "f1"), expected, strict=False):
         np.testing.assert_allclose(found[name][0][:3], values[:3])
@@ -60,8 +47,8 @@ def test_each_label_as_scikit_learn_has_it() -> None:
 def test_weights_are_images_that_come_again() -> None:
     each = decided(50)
     weights = next(resampled(50, 3, 1))
-    found = measures(each, weights)
-    for row, weight in enumerate(weights.astype(int)):
+    found = Measures(each)(weights)
+    for row, weight in enumerate(weights.T.astype(int)):
         again = np.repeat(np.arange(50), weight)
         copied = all_images(Decided(each.scores[again], each.fired[again], each.truth[again]))
         for name in OVERALL:
@@ -97,7 +84,7 @@ def test_reliability_by_hand() -> None:
 def test_intervals_hold_the_value_and_shrink_with_more_images() -> None:
     widths = []
     for images in (200, 3200):
-        found = bootstrap(decided(images), 200, 0)
+        found = estimate(decided(images), 200, 0).intervals
         assert set(found) == {*OVERALL, *A_LABEL}
         [interval] = found["micro_f1"]
         assert interval.low < interval.value < interval.high
@@ -107,8 +94,8 @@ def test_intervals_hold_the_value_and_shrink_with_more_images() -> None:
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     """Of 60 data sets, 95 % of the intervals should hold what much data gives: 57; fewer than 50 would be wrong."""
-    [right] = bootstrap(decided(100_000, 9), 1, 0)["micro_f1"]
-    intervals = [bootstrap(decided(150, seed), 200, seed)["micro_f1"][0] for seed in range(60)]
+    [right] = estimate(decided(100_000, 9), 1, 0).intervals["micro_f1"]
+    intervals = [estimate(decided(150, seed), 200, seed).intervals["micro_f1"][0] for seed in range(60)]
     assert sum(each.low <= right.value <= each.high for each in intervals) >= 50
 
 
@@ -118,8 +105,9 @@ def test_a_paired_difference_is_told_where_the_intervals_alone_overlap() -> None
     wrong = np.argwhere(better != (each.truth == 1))[:15]
     better[tuple(wrong.T)] ^= True
     second = Decided(each.scores, better, each.truth)
-    one, other = (bootstrap(version, 200, 0)["micro_f1"][0] for version in (each, second))
+    estimates = [estimate(version, 200, 0) for version in (each, second)]
+    one, other = (found.intervals["micro_f1"][0] for found in estimates)
     assert one.high > other.low
-    assert compare(each, second, 200, 0)["micro_f1"].low > 0
-    same = compare(each, each, 50, 0)["micro_f1"]
+    assert estimates[1].less(estimates[0]).intervals["micro_f1"][0].low > 0
+    [same] = estimates[0].less(estimates[0]).intervals["micro_f1"]
     assert (same.low, same.value, same.high) == (0, 0, 0)

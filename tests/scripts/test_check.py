@@ -1,5 +1,6 @@
 """What is told of an archive before a server takes it."""
 
+import errno
 import zipfile
 from pathlib import Path
 
@@ -102,6 +103,15 @@ def test_nothing_leads_out_of_an_archive(demo_mar: Path, tmp_path: Path, name: s
         check_archive(path)
     assert message in str(caught.value)
     assert not list(tmp_path.rglob("climbed*"))
+
+
+def test_no_room_to_unpack_is_no_damage(demo_mar: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(zipfile.ZipFile, "extract", full)
+    with pytest.raises(LoadError, match=r"cat-breeds\.mar: No space left on device in /.*, expected room to unpack"):
+        check_archive(demo_mar)
 
 
 def test_a_damaged_byte_is_found(demo_mar: Path, tmp_path: Path) -> None:

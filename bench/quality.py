@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+"""What calibrate and evaluate take as the images grow: seconds, times those of the size before, and the largest memory.
+
+On made-up scores: a label that scores s is there with probability s, and then the scores are bent
+to be too sure of themselves.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+from scipy.special import expit, logit
+
+from scripts.quality.scores import Origin, Row, write_part
+
+ROOT = Path(__file__).resolve().parents[1]
+PART = 100_000  # rows of a file
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    print(f"{'':10} {'images':>10} {'seconds':>8} {'times':>6} {'GB':>6}")
+    before: dict[str, float] = {}
+    for images in sorted(options.images):
+        with tempfile.TemporaryDirectory(prefix="scores-") as directory:
+            scores, calibration = Path(directory) / "scores", Path(directory) / "calibration.json"
+            write_scores(scores, images, options.labels)
+            for command in (["calibrate", scores, "--output", calibration, "--force"], ["evaluate", scores]):
+                name = str(command[0])
+                rounds = [_run([str(each) for each in command]) for _ in range(options.rounds)]
+                seconds, memory = (statistics.median(values) for values in zip(*rounds, strict=True))
+                times = f"{seconds / before[name]:6.1f}" if name in before else f"{'–':>6}"
+                before[name] = seconds
+                print(f"{name:10} {images:10} {seconds:8.1f} {times} {memory:6.2f}", flush=True)
+    return 0
+
+
+def write_scores(directory: Path, images: int, classes: int) -> None:
+    rng = np.random.default_rng(0)
+    labels = [f"label {number}" for number in range(classes)]
+    none = {name: {"scale": 1.0, "shift": 0.0} for name in labels}
+    origin = Origin(
+        labels, dict.fromkeys(labels, 0.5), none, {"name": "x", "version": "1", "sha256": ""}, "x", None, ""
+    )
+    directory.mkdir()
+    for start in range(0, images, PART):
+        scores = rng.beta(0.6, 5.4, (min(PART, images - start), classes))  # one label in ten
+        truth = rng.random(scores.shape) < scores
+        sure = expit(2 * logit(np.clip(scores, 1e-6, 1 - 1e-6)))
+        rows = [
+            Row(f"{start + number}.jpg", one.tolist(), None, known.tolist())
+            for number, (one, known) in enumerate(zip(sure, truth.astype(int), strict=True))
+        ]
+        write_part(directory / f"scores-1-of-1-{start // PART:06}.parquet", origin, rows)
+
+
+def _run(command: Sequence[str]) -> tuple[float, float]:
+    """Seconds, and the largest memory in GB."""
+    started = time.monotonic()
+    script = ROOT / "scripts" / f"{command[0]}.py"
+    process = subprocess.Popen([sys.executable, str(script), *command[1:]], stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, process.args)
+    return time.monotonic() - started, used.ru_maxrss / 1e6
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--images", nargs="+", type=int, default=[10_000, 100_000, 1_000_000], help="default: %(default)s")
+    add("--rounds", type=int, default=3, help="the median counts (default: %(default)s)")
+    add("--labels", type=int, default=20, help="default: %(default)s")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
