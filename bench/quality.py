@@ -19,8 +19,9 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-from scipy.special import expit, logit
 
+from handler.calibration import Calibration
+from scripts.quality.fitting import calibrated
 from scripts.quality.scores import Origin, Row, write_part
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,9 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory(prefix="scores-") as directory:
             scores, calibration = Path(directory) / "scores", Path(directory) / "calibration.json"
             write_scores(scores, images, options.labels)
-            for command in (["calibrate", scores, "--output", calibration, "--force"], ["evaluate", scores]):
-                name = str(command[0])
-                rounds = [_run([str(each) for each in command]) for _ in range(options.rounds)]
+            commands: dict[str, list[str | Path]] = {
+                "calibrate": [scores, "--output", calibration, "--force"],
+                "evaluate": [scores],
+            }
+            for name, flags in commands.items():
+                rounds = [_run(name, flags) for _ in range(options.rounds)]
                 seconds, memory = (statistics.median(values) for values in zip(*rounds, strict=True))
                 times = f"{seconds / before[name]:6.1f}" if name in before else f"{'–':>6}"
                 before[name] = seconds
@@ -48,27 +52,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def write_scores(directory: Path, images: int, classes: int) -> None:
     rng = np.random.default_rng(0)
     labels = [f"label {number}" for number in range(classes)]
-    none = {name: {"scale": 1.0, "shift": 0.0} for name in labels}
-    origin = Origin(
-        labels, dict.fromkeys(labels, 0.5), none, {"name": "x", "version": "1", "sha256": ""}, "x", None, ""
-    )
+    none = Calibration.none(classes).to_dict(labels)
+    model = {"name": "x", "version": "1", "sha256": ""}
+    origin = Origin(labels, dict.fromkeys(labels, 0.5), none, model, "x", None, "")
+    bend = Calibration(np.full(classes, 2.0), np.zeros(classes))
     directory.mkdir()
     for start in range(0, images, PART):
         scores = rng.beta(0.6, 5.4, (min(PART, images - start), classes))  # one label in ten
         truth = rng.random(scores.shape) < scores
-        sure = expit(2 * logit(np.clip(scores, 1e-6, 1 - 1e-6)))
         rows = [
             Row(f"{start + number}.jpg", one.tolist(), None, known.tolist())
-            for number, (one, known) in enumerate(zip(sure, truth.astype(int), strict=True))
+            for number, (one, known) in enumerate(zip(calibrated(scores, bend), truth.astype(int), strict=True))
         ]
         write_part(directory / f"scores-1-of-1-{start // PART:06}.parquet", origin, rows)
 
 
-def _run(command: Sequence[str]) -> tuple[float, float]:
+def _run(name: str, flags: Sequence[str | Path]) -> tuple[float, float]:
     """Seconds, and the largest memory in GB."""
     started = time.monotonic()
-    script = ROOT / "scripts" / f"{command[0]}.py"
-    process = subprocess.Popen([sys.executable, str(script), *command[1:]], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, ROOT / "scripts" / f"{name}.py", *flags], stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:

@@ -86,7 +86,8 @@ def unpacked(path: Path, wanted: Callable[[str], bool] = lambda _: True) -> Iter
                 for info in infos:
                     if wanted(info.filename):
                         mar.extract(info, directory)
-        except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+        # RuntimeError: a compression that zipfile doesn't know, or a password.
+        except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
             if isinstance(error, OSError) and error.errno in NO_ROOM:
                 raise LoadError(path, f"{error.strerror} in {tempfile.gettempdir()}, expected room to unpack") from None
             raise LoadError(path, f"damaged: {' '.join(str(error).split())}, expected a whole archive") from None
