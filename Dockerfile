@@ -19,7 +19,7 @@ RUN jlink --add-modules java.base,java.logging,java.management,java.naming,java.
     --strip-debug --no-header-files --no-man-pages --compress=2 --output /opt/java
 
 # What image/LOCK.lock pins, with hashes, in the place that the base's Python knows as its user's. Byte code is made for
-# all cores at once. The libraries become layers of their own: they are pulled side by side, and kept when others change.
+# all cores at once. The .pth file puts the project itself on Python's path. The libraries become layers of their own: they are pulled side by side, and kept when others change.
 ARG LOCK=official
 ARG TRIM=safe
 ENV PYTHONUSERBASE=/home/appuser/.local
@@ -29,6 +29,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     python -m pip install --user --require-hashes --no-deps --ignore-installed --no-compile --no-warn-script-location \
         --disable-pip-version-check --root-user-action=ignore -r "${LOCK}.lock" \
     && packages=$(python -m site --user-site) \
+    && echo /app > "$packages/multi_label_torchserve.pth" \
     && python trim.py "$packages" --level "${TRIM}" \
     && python -m compileall -q -j0 "$packages" \
     && for layer in cudnn cuda torch; do mkdir -p "/layers/$layer$packages"; done \

@@ -17,7 +17,7 @@ SLIM := python:3.12-slim-bookworm
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: help serve check demo install test test-image soak tune bench quality lint format lock lock-image image image-slim audit clean
+.PHONY: help serve check-settings demo install test test-image soak tune bench quality lint format lock lock-image image image-slim audit clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -27,8 +27,8 @@ serve: $(INSTALLED) $(ARCHIVE)  ## serve ARCHIVE in the foreground (PORT, MANAGE
 	@exec $(BIN)/python scripts/serve.py --archive $(ARCHIVE) --photo $(PHOTO) --port $(PORT) \
 		--management-port $(MANAGEMENT_PORT) --metrics-port $(METRICS_PORT) --grpc-port $(GRPC_PORT)
 
-check: $(INSTALLED) $(ARCHIVE)  ## settings that clash, across config.properties, the environment and the archives
-	@$(BIN)/python scripts/check.py --model-store $(dir $(ARCHIVE))
+check-settings: $(INSTALLED) $(ARCHIVE)  ## settings that clash, across config.properties, the environment and the archives
+	@$(BIN)/python scripts/check_settings.py --model-store $(dir $(ARCHIVE))
 
 demo: $(DEMO)  ## build the demo archive
 
@@ -44,6 +44,7 @@ $(INSTALLED): requirements.lock
 	sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $(VENV)/uv.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock
 	UV_HTTP_TIMEOUT=300 $(BIN)/uv pip install --no-config --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --no-config --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
 test: $(INSTALLED)  ## all tests but the image's, those against the real server too (ARGS for pytest)
@@ -52,8 +53,8 @@ test: $(INSTALLED)  ## all tests but the image's, those against the real server 
 test-image: $(INSTALLED)  ## build both images and test them; skipped where no container engine is (ARGS for pytest)
 	DOCKER=$(DOCKER) $(BIN)/python -m pytest -m image -rs $(ARGS)
 
-soak: $(INSTALLED) $(DEMO)  ## 20,000 requests, and what they do to the memory (ARGS for scripts/soak.py)
-	$(BIN)/python scripts/soak.py --photo $(PHOTO) $(ARGS)
+soak: $(INSTALLED) $(DEMO)  ## 20,000 requests, and what they do to the memory (ARGS for bench/soak.py)
+	$(BIN)/python bench/soak.py --photo $(PHOTO) $(ARGS)
 
 TUNED := build/tuned/$(notdir $(DEMO))
 
@@ -100,7 +101,7 @@ format: $(INSTALLED)  ## rewrite to the house's format
 audit: $(INSTALLED)  ## known vulnerabilities of what an image holds (FLAVOUR), as osv.dev has them
 	@mkdir -p build
 	$(DOCKER) run --rm $(IMAGE):$(FLAVOUR) cat sbom.cdx.json > build/sbom.cdx.json
-	$(BIN)/python scripts/audit.py build/sbom.cdx.json
+	$(BIN)/python image/audit.py build/sbom.cdx.json
 
 PIN := uv pip compile --quiet --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 X86 := --python-platform x86_64-unknown-linux-gnu --constraint requirements.lock

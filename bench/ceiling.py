@@ -11,7 +11,7 @@ import torch
 
 from handler.classifier import Classifier
 from handler.cores import use_threads
-from scripts.archive.check import unpacked
+from scripts.archive.outline import unpacked
 
 
 def main() -> None:

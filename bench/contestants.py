@@ -16,11 +16,10 @@ import requests
 import torch
 
 from bench.load import Body
-from scripts.archive.check import read_outline
 from scripts.archive.manifest import Archive, read_archive
+from scripts.archive.outline import read_outline
 from scripts.server.torchserve import GRACE, Ports, TorchServe, stop_group
 
-ROOT = Path(__file__).resolve().parents[1]
 READY = 120.0  # seconds
 # Seconds for what a server still has in hand, or has missed. A paused TorchServe takes what a worker then owes it for
 # the silence of a dead one.
@@ -112,11 +111,7 @@ class Process(Contestant):
         super().__init__(name, family, url)
         self.body = body
         self._command, self._log = command, log
-        self._environment = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            **{key: str(each) for key, each in environment.items()},
-        }
+        self._environment = {**os.environ, **{key: str(each) for key, each in environment.items()}}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -193,7 +188,7 @@ class Ceiling:
         command = [sys.executable, "-m", "bench.ceiling", str(self._archive)]
         for _ in range(workers):
             process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
             )
             self._processes.append(process)
         for process in self._processes:

@@ -11,10 +11,6 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
-
-if not __package__:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import torch

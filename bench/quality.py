@@ -15,16 +15,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-if not __package__:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import numpy as np
 
 from handler.calibration import Calibration
+from scripts.paths import ROOT
 from scripts.quality.fitting import calibrated
 from scripts.quality.scores import Origin, Row, write_part
 
-ROOT = Path(__file__).resolve().parents[1]
 PART = 100_000  # rows of a file
 
 

@@ -20,23 +20,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-if not __package__:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from PIL import Image
 
 from bench.contestants import Ceiling, Contestant, OnTorchServe, fastapi, image_classifier, litserve
 from bench.load import WrkError, ask, find_wrk
-from bench.report import write_report
+from bench.tables import write_report
 from handler.cores import available_cores
 from handler.errors import LoadError
-from scripts.archive.check import read_outline
 from scripts.archive.manifest import read_archive
+from scripts.archive.outline import read_outline
 from scripts.archive.variant import write_variant
+from scripts.paths import BUILD, DEMO, DEMO_CHECKPOINT
 from scripts.server.progress import show_progress
 from scripts.tune import processor
 
-ROOT = Path(__file__).resolve().parents[1]
 SIZES = ("500x375", "1280x960", "4032x3024")
 CLIENTS = 8
 OURS, TUNED, REDUCED = "this project, as packaged", "this project, tuned, float32", "this project, tuned"
@@ -173,11 +170,11 @@ def machine() -> dict[str, Any]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--archive", type=Path, default=ROOT / "model_store" / "cat-breeds.mar", help="default: %(default)s")
-    add("--tuned", type=Path, default=ROOT / "build" / "tuned" / "cat-breeds.mar", help="of scripts/tune.py")
-    add("--checkpoint", type=Path, default=ROOT / "build" / "demo" / "best_model.pt", help="the demo's")
+    add("--archive", type=Path, default=DEMO, help="default: %(default)s")
+    add("--tuned", type=Path, default=BUILD / "tuned" / "cat-breeds.mar", help="of scripts/tune.py")
+    add("--checkpoint", type=Path, default=DEMO_CHECKPOINT, help="the demo's")
     add("--photo", type=Path, required=True, help="chelsea.png of scikit-image")
-    add("--output", type=Path, default=ROOT / "build" / "bench", help="default: %(default)s")
+    add("--output", type=Path, default=BUILD / "bench", help="default: %(default)s")
     add("--rounds", type=int, default=5, help="default: %(default)s")
     add("--seconds", type=int, default=3, help="of one measurement (default: %(default)s)")
     # Java's compiler is busy at first: docs/performance.md.

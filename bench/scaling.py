@@ -15,9 +15,6 @@ from functools import partial
 from io import BytesIO
 from pathlib import Path
 
-if not __package__:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import matplotlib as mpl
 
 mpl.use("Agg")
@@ -26,16 +23,16 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bench.report import BLUE, GREY, ORANGE
+from bench.tables import BLUE, GREY, ORANGE
 from handler.classifier import WARM_UPS, Classifier
 from handler.cores import use_threads
 from handler.decode import decode
 from handler.options import Options
 from handler.requests import Request
 from handler.responses import Responder
-from scripts.archive.check import unpacked
+from scripts.archive.outline import unpacked
+from scripts.paths import BUILD, DEMO
 
-ROOT = Path(__file__).resolve().parents[1]
 BATCHES = (1, 2, 4, 8, 16, 32)
 MEGAPIXELS = (0.1, 0.5, 1, 2, 5, 10, 20, 35, 50)
 LABELS = (1, 10, 50, 100, 200, 500, 1000)
@@ -141,9 +138,9 @@ def _plot(lines: dict[str, dict[str, Points]], path: Path) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--archive", type=Path, default=ROOT / "model_store" / "cat-breeds.mar", help="default: %(default)s")
+    add("--archive", type=Path, default=DEMO, help="default: %(default)s")
     add("--photo", type=Path, required=True)
-    add("--output", type=Path, default=ROOT / "build" / "bench", help="default: %(default)s")
+    add("--output", type=Path, default=BUILD / "bench", help="default: %(default)s")
     add("--rounds", type=int, default=15, help="default: %(default)s")
     return parser
 

@@ -8,9 +8,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-if not __package__:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from handler.contents import sha256
 from handler.errors import LoadError
 from scripts.archive.mar import archiver_command, check_target, pack

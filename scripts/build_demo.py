@@ -11,9 +11,6 @@ import argparse
 import sys
 from pathlib import Path
 
-if not __package__:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import skimage
 import timm
 import torch
@@ -26,8 +23,8 @@ from handler.settings import Limits
 from scripts.archive.recipe import Recipe
 from scripts.archive.sources import pipeline_from_timm
 from scripts.build_archive import build_archive
+from scripts.paths import DEMO, DEMO_CHECKPOINT
 
-ROOT = Path(__file__).resolve().parents[1]
 ARCHITECTURE = "tf_efficientnet_lite0"
 # ImageNet's classes 281 to 293.
 CATS = (
@@ -109,8 +106,8 @@ def demo_recipe(checkpoint: Path) -> Recipe:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--output", type=Path, default=ROOT / "model_store" / "cat-breeds.mar")
-    parser.add_argument("--checkpoint", type=Path, default=ROOT / "build" / "demo" / "best_model.pt")
+    parser.add_argument("--output", type=Path, default=DEMO)
+    parser.add_argument("--checkpoint", type=Path, default=DEMO_CHECKPOINT)
     parser.add_argument("--force", action="store_true", help="overwrite an existing archive")
     arguments = parser.parse_args()
     try:

@@ -15,16 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-if not __package__:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import numpy as np
 
 from handler.errors import LoadError
 from scripts.archive.mar import check_target
 from scripts.arguments import whole
 from scripts.quality.fitting import Fit, calibrated, fit, log_loss, out_of_fold
-from scripts.quality.metrics import OVERALL, Decided, Measures
+from scripts.quality.measures import OVERALL, Decided, Measures
 from scripts.quality.objective import Objective
 from scripts.quality.scores import UNKNOWN, Scores, read_labelled
 

@@ -11,9 +11,6 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-if not __package__:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import timm
 import torch
 

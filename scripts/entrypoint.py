@@ -12,27 +12,23 @@ import signal
 import sys
 import time
 from http import HTTPStatus
-from pathlib import Path
 from types import FrameType
-
-if not __package__:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from handler.errors import LoadError
 from handler.log import log_as_json
 from scripts.archive.manifest import Archive, find_archives
+from scripts.paths import CONFIG, LOGS, MODEL_STORE, ROOT
 from scripts.server.clashes import read_clashes
 from scripts.server.client import KEY_FILE, ApiError, Client
 from scripts.server.doors import Doors
-from scripts.server.frontend import CONFIG, HOME, JAVA_GRACE, MODEL_STORE, FrontEnd, FrontEndError, read_front_end
+from scripts.server.frontend import HOME, JAVA_GRACE, FrontEnd, FrontEndError, read_front_end
 from scripts.server.java import JavaNotFoundError
 from scripts.server.readiness import models_unreadiness
 from scripts.server.torchserve import Ports, ServerError, TorchServe
 
 logger = logging.getLogger("entrypoint")
 
-APP = Path(__file__).resolve().parents[1]
-LOGS, DOORS = APP / "logs", APP / "haproxy.cfg"
+DOORS = ROOT / "haproxy.cfg"
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 POLL = 1.0  # seconds
 CALM = 5.0  # seconds between looks at models that can answer; TorchServe logs each

@@ -13,15 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-if not __package__:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from handler.errors import LoadError
 from scripts.archive.measured import Calibrated, check_weights, read_calibrated
 from scripts.arguments import whole
 from scripts.quality.bootstrap import Interval
 from scripts.quality.evaluation import Comparison, Version, as_scored, compared, numbers, with_calibration
-from scripts.quality.metrics import OVERALL
+from scripts.quality.measures import OVERALL
 from scripts.quality.report import write_report
 from scripts.quality.scores import Scores, joined, read_labelled
 

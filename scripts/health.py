@@ -15,14 +15,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-if not __package__:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from handler.errors import LoadError
 from scripts.archive.manifest import find_archives
+from scripts.paths import MODEL_STORE
 from scripts.server.client import ApiError, Client
-from scripts.server.frontend import MODEL_STORE, FrontEndError
-from scripts.server.options import add_server_options, make_client
+from scripts.server.connection import add_server_options, make_client
+from scripts.server.frontend import FrontEndError
 from scripts.server.readiness import unreadiness
 
 
@@ -55,8 +53,8 @@ def _deep(client: Client, options: argparse.Namespace) -> str | None:
     if (reason := unreadiness(client, options.expect)) is not None:
         return reason
     # NumPy is needed here only, and takes longer than the two questions above.
-    from scripts.archive.check import read_golden_inputs, read_outline
-    from scripts.server.golden import golden_difference
+    from scripts.archive.outline import read_golden_inputs, read_outline
+    from scripts.server.proof import golden_difference
 
     archives = {(archive.name, archive.version): archive for archive in find_archives(options.model_store)}
     for model in options.expect or client.models():

@@ -12,9 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-if not __package__:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from handler.errors import LoadError
 from handler.model import create_network, load_weights
 from scripts.archive.checkpoint import Checkpoint, read_checkpoint

@@ -11,19 +11,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-if not __package__:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from handler.errors import LoadError
-from scripts.archive.check import check_archive
+from scripts.archive.outline import check_archive
+from scripts.paths import LOGS
 from scripts.server.client import ApiError, Client
+from scripts.server.connection import add_server_options, make_client
 from scripts.server.frontend import FrontEndError
 from scripts.server.lifecycle import Lifecycle, LifecycleError
-from scripts.server.options import add_server_options, make_client
 from scripts.server.progress import show_progress
 from scripts.server.readiness import ready_workers
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -110,9 +106,7 @@ def _fail(message: str, code: int) -> int:
 def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     add_server_options(common)
-    common.add_argument(
-        "--logs", metavar="DIR", type=Path, default=ROOT / "logs", help="its logs, for a worker's own words"
-    )
+    common.add_argument("--logs", metavar="DIR", type=Path, default=LOGS, help="its logs, for a worker's own words")
     changes = argparse.ArgumentParser(add_help=False)
     changes.add_argument("--dry-run", action="store_true", help="check, and say what would be done")
     waits = argparse.ArgumentParser(add_help=False)

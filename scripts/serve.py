@@ -9,19 +9,15 @@ import time
 from pathlib import Path
 from types import FrameType
 
-if not __package__:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from handler.errors import LoadError
 from scripts.archive.manifest import read_archive
+from scripts.paths import CONFIG, DEMO, LOGS, ROOT
 from scripts.predict import URL as PREDICT_URL
 from scripts.server.clashes import read_clashes
-from scripts.server.frontend import CONFIG, FrontEndError, read_front_end
+from scripts.server.frontend import FrontEndError, read_front_end
 from scripts.server.java import JavaNotFoundError
 from scripts.server.progress import show_progress
 from scripts.server.torchserve import Ports, ServerError, TorchServe
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def main() -> int:
@@ -88,12 +84,12 @@ def _shown(path: str | Path) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add("--archive", type=Path, default=ROOT / "model_store" / "cat-breeds.mar", help="a .mar in its model store")
+    add("--archive", type=Path, default=DEMO, help="a .mar in its model store")
     add("--port", type=int, default=Ports.inference, help="inference (default: %(default)s)")
     add("--management-port", type=int, default=Ports.management, help="default: %(default)s")
     add("--metrics-port", type=int, default=Ports.metrics, help="default: %(default)s")
     add("--grpc-port", type=int, default=Ports.grpc_inference, help="and the next one (default: %(default)s)")
-    add("--logs", type=Path, default=ROOT / "logs", help="directory of the logs (default: logs)")
+    add("--logs", type=Path, default=LOGS, help="directory of the logs (default: logs)")
     add("--timeout", type=float, default=300.0, help="seconds until workers must be READY (default: %(default)s)")
     add("--photo", default="cat.jpg", help="the photo to name in the printed commands")
     return parser

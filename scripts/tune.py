@@ -19,27 +19,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-if not __package__:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import numpy as np
 import torch
 
 from handler.classifier import WARM_UPS, Classifier
 from handler.cores import available_cores, use_threads
 from handler.errors import ItemError, LoadError
-from scripts.archive.check import read_golden_inputs, read_outline, unpacked
 from scripts.archive.compiler import compile_network
 from scripts.archive.manifest import read_archive
 from scripts.archive.mar import check_target
+from scripts.archive.outline import read_golden_inputs, read_outline, unpacked
 from scripts.archive.stage import PLAIN
 from scripts.archive.variant import write_variant
+from scripts.paths import BUILD
+from scripts.server.clients import Load, Question
 from scripts.server.java import JavaNotFoundError
-from scripts.server.load import Load, Question
 from scripts.server.progress import show_progress
 from scripts.server.torchserve import Ports, ServerError, TorchServe
 
-ROOT = Path(__file__).resolve().parents[1]
 PASSES = 7  # of each network; the median counts
 HOPELESS = 5.0  # times the fastest pass so far: not worth more passes
 CLOSE = 0.97  # of the best rate: then fewer workers win, and then the smaller batch
@@ -58,7 +55,7 @@ class Trial:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    output = options.output or ROOT / "build" / "tuned" / options.archive.name
+    output = options.output or BUILD / "tuned" / options.archive.name
     try:
         outline = read_outline(read_archive(options.archive))
         # Before the minutes of work; packing and the servers ask once more.

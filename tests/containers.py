@@ -11,7 +11,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import requests
-from samples import ROOT
+
+from scripts.paths import ROOT
 
 DOCKER = os.environ.get("DOCKER", "docker")
 # What docs/operations.md recommends.

@@ -4,10 +4,11 @@ import zipfile
 from pathlib import Path
 
 import requests
-from samples import ROOT, wait_for
+from samples import wait_for
 
 from scripts.archive.recipe import Recipe
 from scripts.build_archive import build_archive
+from scripts.paths import ROOT
 from scripts.server.torchserve import TorchServe
 
 WIDE = 32  # the largest batch of `faulty`

@@ -20,7 +20,6 @@ from PIL import Image
 
 from scripts.server.torchserve import Ports
 
-ROOT = Path(__file__).resolve().parents[1]
 Send = Callable[..., requests.Response]  # what the fixture `send` gives
 
 PHOTOS = Path(skimage.__file__).parent / "data"

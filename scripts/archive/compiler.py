@@ -13,7 +13,6 @@ from handler.classifier import Classifier
 from handler.compiled import COMPILED_FILE, NETWORK_FILE, circumstances
 from handler.errors import LoadError
 
-ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
 MAX_BATCH = 1024  # as batchSize allows
 
@@ -26,7 +25,6 @@ def compile_network(directory: Path, precision: str) -> None:
     with tempfile.TemporaryDirectory(prefix="compile-") as cache:
         done = subprocess.run(
             [sys.executable, "-m", __name__, str(directory), precision],
-            cwd=ROOT,
             env={**os.environ, "TORCHINDUCTOR_CACHE_DIR": cache},
             capture_output=True,
             text=True,

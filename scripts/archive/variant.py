@@ -8,10 +8,10 @@ from typing import Any
 
 from handler.compiled import COMPILED_FILE, NETWORK_FILE
 from handler.settings import CONFIG_FILE, read_settings, write_settings
-from scripts.archive.check import unpacked
 from scripts.archive.compiler import compile_network
 from scripts.archive.manifest import MANIFEST, read_archive
 from scripts.archive.mar import ADAPTER, pack
+from scripts.archive.outline import unpacked
 
 
 def write_variant(

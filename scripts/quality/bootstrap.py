@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from scripts.quality.metrics import Array, Decided, Measures
+from scripts.quality.measures import Array, Decided, Measures
 
 CELLS = 16_000_000  # of weights at once, 8 bytes each
 

@@ -8,7 +8,7 @@ import numpy as np
 from scripts.archive.measured import Calibrated
 from scripts.quality.bootstrap import Estimate, Interval, estimate
 from scripts.quality.fitting import calibrated, out_of_fold
-from scripts.quality.metrics import A_LABEL, LOWER_IS_BETTER, OVERALL, Array, Decided
+from scripts.quality.measures import A_LABEL, LOWER_IS_BETTER, OVERALL, Array, Decided
 from scripts.quality.objective import Objective
 from scripts.quality.scores import UNKNOWN, Scores
 

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from scripts.quality.metrics import Array, reliability
+from scripts.quality.measures import Array, reliability
 from scripts.quality.ranking import rank_with_cuts
 from scripts.quality.scores import UNKNOWN
 

@@ -17,7 +17,7 @@ from handler.settings import Limits
 from scripts.quality import figures
 from scripts.quality.bootstrap import Interval
 from scripts.quality.evaluation import Comparison, Version
-from scripts.quality.metrics import OVERALL, Array, Decided
+from scripts.quality.measures import OVERALL, Array, Decided
 from scripts.quality.scores import UNKNOWN, Scores
 
 HERE = Path(__file__).parent

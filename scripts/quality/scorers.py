@@ -18,8 +18,8 @@ from handler.classifier import Classifier
 from handler.contents import sha256
 from handler.cores import use_threads
 from handler.errors import ItemError
-from scripts.archive.check import unpacked
 from scripts.archive.manifest import read_archive
+from scripts.archive.outline import unpacked
 from scripts.archive.recipe import Recipe
 from scripts.archive.sources import parse_labels
 from scripts.archive.stage import write_stage

@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterator, Sequence
 
 from handler.errors import LoadError
-from scripts.archive.check import Outline, read_outline
 from scripts.archive.manifest import Archive
+from scripts.archive.outline import Outline, read_outline
 from scripts.server.frontend import FrontEnd
 
 # Bytes that a pixel of a photo takes at the least: what Pillow's default JPEG quality made of scikit-image's photos

@@ -7,11 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-ROOT = Path(__file__).resolve().parents[2]
-CONFIG = ROOT / "config.properties"
-# The container's, else the repository's.
-MODEL_STORE = next((path for path in (ROOT / "models", ROOT / "model_store") if path.exists()), ROOT / "model_store")
-LOGGING, METRICS = ROOT / "frontend" / "log4j2.xml", ROOT / "frontend" / "metrics.yaml"
 # The container's own: sockets, keys and unpacked archives go here.
 HOME = Path("/tmp/torchserve")  # noqa: S108
 JAVA_GRACE = 5  # seconds of the stop that Java may take; here it took 2.4

@@ -10,10 +10,10 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from scripts.archive.check import CheckedArchive
 from scripts.archive.manifest import natural
+from scripts.archive.outline import CheckedArchive
 from scripts.server.client import ApiError, Client
-from scripts.server.golden import golden_difference
+from scripts.server.proof import golden_difference
 from scripts.server.readiness import ready_workers
 from scripts.server.worker_log import WorkerLog
 

@@ -22,8 +22,8 @@ from typing import Any, Self
 import ts
 
 from scripts.archive.manifest import Archive
+from scripts.paths import CONFIG, LOGGING, METRICS
 from scripts.server.client import ApiError, Client
-from scripts.server.frontend import CONFIG, LOGGING, METRICS
 from scripts.server.java import find_java
 from scripts.server.readiness import ready_workers
 from scripts.server.worker_log import WorkerLog

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from samples import PHOTOS, ROOT, first_free_port
+from samples import PHOTOS, first_free_port
+
+from scripts.paths import ROOT
 
 
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not on the PATH")

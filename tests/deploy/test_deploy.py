@@ -14,9 +14,10 @@ import pytest
 import requests
 import yaml
 from PIL import Image
-from samples import CHELSEA, ROOT, free_ports, wait_for
+from samples import CHELSEA, free_ports, wait_for
 
 from scripts.archive.manifest import read_archive
+from scripts.paths import ROOT
 from scripts.server.torchserve import TorchServe
 
 DEPLOY = ROOT / "deploy"
@@ -155,7 +156,7 @@ def _rules(prometheus: str) -> list[dict[str, Any]]:
 
 def test_the_dashboard_can_be_drawn_without_grafana(prometheus: str, tmp_path: Path) -> None:
     picture = tmp_path / "dashboard.png"
-    script = str(ROOT / "scripts" / "draw_dashboard.py")
+    script = str(ROOT / "deploy" / "draw_dashboard.py")
     command = [sys.executable, script, "--prometheus", prometheus, "--minutes", "1", "--output", str(picture)]
     subprocess.run(command, check=True, timeout=120)
     with Image.open(picture) as image:

@@ -12,7 +12,7 @@ import requests
 from faulty import JAVA_MEMORY, QUEUE, WIDE, classify, wait_for_another_worker, worker
 from samples import CATS, CHELSEA, COFFEE, encode, wait_for
 
-from scripts.server.load import Load, Question
+from scripts.server.clients import Load, Question
 from scripts.server.torchserve import TorchServe
 
 # What TorchServe answers for a worker that is gone: 507 if it knows already that it was killed.
@@ -112,7 +112,7 @@ def test_a_batch_of_32_with_poison(server: TorchServe) -> None:
 
 
 def test_an_answer_that_is_too_long_takes_its_batch_and_the_worker(server: TorchServe) -> None:
-    """TorchServe's way; `make check` says whether it can happen."""
+    """TorchServe's way; `make check-settings` says whether it can happen."""
     before = worker(server)
     photos = {f"image{index}": CHELSEA for index in range(16)}
     everything = {"threshold": "0.0001", "top_k": "13", "all_scores": "true"}

@@ -17,9 +17,9 @@ from handler.classifier import Classifier
 from handler.compiled import COMPILED_FILE, NETWORK_FILE, load_compiled
 from handler.errors import LoadError
 from handler.settings import read_settings
-from scripts.archive.check import unpacked
 from scripts.archive.compiler import compile_network
 from scripts.archive.manifest import read_archive
+from scripts.archive.outline import unpacked
 from scripts.archive.recipe import Recipe
 from scripts.archive.variant import write_variant
 from scripts.build_archive import build_archive

@@ -1,10 +1,7 @@
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
-
-from samples import ROOT
 
 from handler.decode import BYTES_A_PIXEL
 
@@ -12,8 +9,7 @@ from handler.decode import BYTES_A_PIXEL
 def test_decoding_stays_within_its_bound() -> None:
     """For each thread, however many images a batch has: docs/operations.md says what a worker takes in all."""
     script = Path(__file__).with_name("memory.py")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, script, "2"], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, script, "2"], capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
     print(found)
     assert len(found) == 5

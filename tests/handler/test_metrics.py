@@ -3,7 +3,6 @@ import re
 import numpy as np
 import pytest
 import yaml
-from samples import ROOT
 
 from handler.errors import ItemError, NotAnImage
 from handler.job import Job
@@ -11,6 +10,7 @@ from handler.metrics import METRICS, MODEL, Metrics
 from handler.requests import Request
 from handler.responses import Answer, Outcome
 from handler.thresholds import Decision
+from scripts.paths import ROOT
 
 # TorchServe's own, from org.pytorch.serve.metrics.Metric.
 LINE = re.compile(r"\[METRICS\]([\w\s]+)\.([\w\s]+):([0-9\-,.e]+)\|#([^|]*)\|#type:([^|,]+)\|#hostname:([^,]+),([^,]+)")

@@ -11,7 +11,8 @@ import pytest
 import ts
 import yaml
 from cyclonedx.model.bom import Bom
-from samples import ROOT
+
+from scripts.paths import ROOT
 
 
 def _script(name: str) -> ModuleType:

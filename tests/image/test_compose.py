@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 import requests
 from containers import DOCKER, docker
-from samples import CATS, CHELSEA, ROOT, free_ports
+from samples import CATS, CHELSEA, free_ports
+
+from scripts.paths import ROOT
 
 
 def _compose() -> list[str]:

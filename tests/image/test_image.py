@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from containers import DOCKER, HARDENED, docker, mounted
-from samples import ROOT
+
+from scripts.paths import ROOT
 
 # What a library is linked to and nowhere to be found. libcuda is the driver's and comes with the GPU. The path is
 # needed since some libraries lean on torch having been loaded before them.

@@ -16,12 +16,13 @@ import pytest
 import torch
 import yaml
 from albumentations.pytorch import ToTensorV2
-from samples import COFFEE, ROOT, TINY, TINY_LABELS, chelsea, random_weights, save_checkpoint
+from samples import COFFEE, TINY, TINY_LABELS, chelsea, random_weights, save_checkpoint
 
 from handler.classifier import Classifier
 from handler.errors import LoadError
 from scripts.build_archive import build_archive, main
 from scripts.build_demo import demo_recipe
+from scripts.paths import ROOT
 
 
 def _build(checkpoint: Path, target: Path, *flags: str) -> int:

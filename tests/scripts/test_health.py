@@ -1,4 +1,4 @@
-"""The three questions, to a server that answers what the tests say; tests/server/test_health.py asks the real one."""
+"""The three questions, to a server that answers what the tests say; tests/live/test_health_verb.py asks a real one."""
 
 import json
 from typing import Any

@@ -7,8 +7,8 @@ import torch
 from samples import CHELSEA, COFFEE, PHOTOS, first_free_port
 
 from scripts import tune
-from scripts.archive.check import read_outline
 from scripts.archive.manifest import read_archive
+from scripts.archive.outline import read_outline
 from scripts.tune import Trial, best, try_networks
 
 ENGINES = ["eager", "frozen", *(["compiled"] if shutil.which("g++") else [])]

@@ -4,8 +4,9 @@ import argparse
 import os
 from pathlib import Path
 
+from scripts.paths import CONFIG
 from scripts.server.client import KEY_FILE, Client
-from scripts.server.frontend import CONFIG, HOME, read_front_end
+from scripts.server.frontend import HOME, read_front_end
 
 INFERENCE, MANAGEMENT, KEYS = "TORCHSERVE_INFERENCE", "TORCHSERVE_MANAGEMENT", "TORCHSERVE_KEYS"
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from samples import PHOTOS
 
-from scripts import measure_answers
-from scripts.measure_answers import difference
+from bench import answers
+from bench.answers import difference
 
 
 def test_a_difference_is_of_scores_of_labels_and_of_the_best() -> None:
@@ -21,9 +21,9 @@ def test_a_difference_is_of_scores_of_labels_and_of_the_best() -> None:
 def test_scaled_decoding_stays_close(
     demo_mar: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measure_answers, "SIZES", ((2000, 1500),))
-    monkeypatch.setattr(measure_answers, "QUALITIES", (80,))
-    assert measure_answers.main([str(PHOTOS / "chelsea.png"), "--archive", str(demo_mar)]) == 0
+    monkeypatch.setattr(answers, "SIZES", ((2000, 1500),))
+    monkeypatch.setattr(answers, "QUALITIES", (80,))
+    assert answers.main([str(PHOTOS / "chelsea.png"), "--archive", str(demo_mar)]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["engine: frozen"]["largest"] < 1e-4
     assert 0 < found["decode: scaled"]["largest"] < 0.02

@@ -15,9 +15,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-if not __package__:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -25,11 +22,11 @@ from PIL import Image
 
 from handler.classifier import Classifier
 from handler.errors import LoadError
-from scripts.archive.check import unpacked
 from scripts.archive.compiler import compile_network
+from scripts.archive.outline import unpacked
 from scripts.archive.stage import PLAIN
+from scripts.paths import DEMO
 
-ROOT = Path(__file__).resolve().parents[1]
 # The second, fourth and last are hardly large enough for the demo to be decoded at a half, a quarter, an eighth.
 SIZES = ((640, 480), (1200, 900), (1280, 960), (2400, 1800), (4032, 3024), (4800, 3600))
 QUALITIES = (60, 80, 95)
@@ -112,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photo", nargs="+", type=Path)
-    parser.add_argument("--archive", type=Path, default=ROOT / "model_store" / "cat-breeds.mar")
+    parser.add_argument("--archive", type=Path, default=DEMO)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--compiled", action="store_true", help="a network compiled ahead, too; needs a C++ compiler")
     return parser

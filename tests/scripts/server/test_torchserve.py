@@ -1,4 +1,4 @@
-"""What is decided without a running server; tests/server has the rest."""
+"""What is decided without a running server; tests/live has the rest."""
 
 import socket
 from pathlib import Path

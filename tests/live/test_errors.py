@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from samples import CHELSEA, ROOT, Send, chelsea, encode, noise
+from samples import CHELSEA, Send, chelsea, encode, noise
 
 from handler import errors
+from scripts.paths import ROOT
 from scripts.server.torchserve import TorchServe
 
 B64 = base64.b64encode(CHELSEA).decode()

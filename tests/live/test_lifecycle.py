@@ -22,9 +22,10 @@ import yaml
 from albumentations.pytorch import ToTensorV2
 from logbook import said
 from safetensors.torch import save_file
-from samples import CHELSEA, ROOT, TINY, TINY_LABELS, Send, free_ports, random_weights
+from samples import CHELSEA, TINY, TINY_LABELS, Send, free_ports, random_weights
 
 from scripts.archive.manifest import Archive, find_archives
+from scripts.paths import ROOT
 from scripts.server.torchserve import Ports, ServerError, TorchServe
 
 

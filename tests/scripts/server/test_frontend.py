@@ -1,9 +1,9 @@
 from pathlib import Path
 
 import pytest
-from samples import ROOT
 
-from scripts.server.frontend import CONFIG, Address, FrontEndError, read_front_end
+from scripts.paths import CONFIG, ROOT
+from scripts.server.frontend import Address, FrontEndError, read_front_end
 
 
 def test_the_projects_own_settings_are_safe() -> None:

@@ -8,13 +8,14 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from samples import CHELSEA, COFFEE, ROOT
+from samples import CHELSEA, COFFEE
 
 from handler.settings import Limits, ServerSettings, Settings
 from scripts import calibrate, evaluate, inspect_checkpoint, score
 from scripts.build_archive import _parser
 from scripts.health import QUESTIONS
 from scripts.manage_models import _parser as manage_parser
+from scripts.paths import ROOT
 from scripts.server.torchserve import TorchServe
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -8,8 +8,8 @@ import pytest
 
 from handler.classifier import Classifier
 from handler.errors import LoadError
-from scripts.archive.check import check_archive, read_golden_inputs, read_outline, unpacked
 from scripts.archive.manifest import read_archive
+from scripts.archive.outline import check_archive, read_golden_inputs, read_outline, unpacked
 
 
 def _pack(directory: Path, target: Path) -> Path:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from handler.errors import LoadError
-from scripts.archive.check import check_archive
+from scripts.archive.outline import check_archive
 from scripts.archive.variant import write_variant
 
 

@@ -20,8 +20,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
-ROOT = Path(__file__).resolve().parents[1]
-DASHBOARD = ROOT / "deploy" / "dashboard.json"
+DASHBOARD = Path(__file__).with_name("dashboard.json")
 POINTS = 120  # of a line
 COLUMNS, CELL = 24, (0.62, 0.38)  # Grafana's grid, and inches of one of its cells
 VARIABLES = {"$__rate_interval": "1m", "$model": ".*", "$version": ".*"}

@@ -15,16 +15,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-if not __package__:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import requests
 
 from scripts.archive.manifest import read_archive
+from scripts.paths import DEMO
 from scripts.server.progress import show_progress
 from scripts.server.torchserve import Ports, TorchServe
 
-ROOT = Path(__file__).resolve().parents[1]
 BASE, ALBUMENTATIONS = "ts.torch_handler.base_handler", "cv2, albumentations"
 IMPORTS = ("torch", BASE, "torch._dynamo", "timm", ALBUMENTATIONS, "handler.classifier")
 PROGRAM = """
@@ -38,7 +35,7 @@ for name in IMPORTS:
 from pathlib import Path
 import torch
 from handler.classifier import Classifier
-from scripts.archive.check import unpacked
+from scripts.archive.outline import unpacked
 with unpacked(Path(ARCHIVE)) as directory:
     for name in ("load", "warm-up", "self-check"):
         started = time.perf_counter()
@@ -85,7 +82,7 @@ def _server(path: Path, port: int) -> dict[str, float]:
 def _worker(archive: Path) -> dict[str, float]:
     """Seconds of each step, in a process of its own."""
     program = PROGRAM.replace("IMPORTS", repr(IMPORTS)).replace("ARCHIVE", repr(str(archive.resolve())))
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     taken: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return taken
 
@@ -93,7 +90,7 @@ def _worker(archive: Path) -> dict[str, float]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--archive", type=Path, default=ROOT / "model_store" / "cat-breeds.mar", help="default: %(default)s")
+    add("--archive", type=Path, default=DEMO, help="default: %(default)s")
     add("--rounds", type=int, default=5, help="default: %(default)s")
     add("--port", type=int, default=18380, help="the first of five (default: %(default)s)")
     return parser

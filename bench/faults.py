@@ -14,14 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-if not __package__:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from scripts.archive.manifest import read_archive
-from scripts.server.load import Load, Question
+from scripts.paths import DEMO
+from scripts.server.clients import Load, Question
 from scripts.server.torchserve import Ports, TorchServe
 
-ROOT = Path(__file__).resolve().parents[1]
 CLIENTS = 8
 STEADY = 5.0  # seconds
 
@@ -99,7 +96,7 @@ def _medians(rounds: list[dict[str, float]]) -> dict[str, Any]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add("--archive", type=Path, default=ROOT / "model_store" / "cat-breeds.mar", help="the demo (default: %(default)s)")
+    add("--archive", type=Path, default=DEMO, help="the demo (default: %(default)s)")
     add("--photo", type=Path, required=True, help="chelsea.png of scikit-image")
     add("--rounds", type=int, default=5, help="default: %(default)s")
     add("--port", type=int, default=18080, help="the first of five (default: %(default)s)")

@@ -8,7 +8,7 @@ from synthetic import calibrated_scores, sharpened
 
 from handler.calibration import Calibration
 from scripts.quality.fitting import Method, calibrated, fit, log_loss, logits, out_of_fold
-from scripts.quality.metrics import Decided, Measures
+from scripts.quality.measures import Decided, Measures
 from scripts.quality.objective import Objective
 from scripts.quality.scores import UNKNOWN
 

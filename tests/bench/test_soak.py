@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 from PIL import Image
-from samples import PHOTOS, ROOT, first_free_port
+from samples import PHOTOS, first_free_port
+
+from scripts.paths import ROOT
 
 
 def test_a_short_soak(demo_mar: Path, tmp_path: Path) -> None:
@@ -19,7 +21,7 @@ def test_a_short_soak(demo_mar: Path, tmp_path: Path) -> None:
         "--output": tmp_path,
     }
     arguments = [str(part) for pair in options.items() for part in pair]
-    command = [sys.executable, str(ROOT / "scripts" / "soak.py"), *arguments]
+    command = [sys.executable, str(ROOT / "bench" / "soak.py"), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads((tmp_path / "soak.json").read_text())

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from handler.settings import Limits, ServerSettings, Settings
-from scripts.archive.check import Outline
 from scripts.archive.manifest import Archive, read_archive
-from scripts.check import main
+from scripts.archive.outline import Outline
+from scripts.check_settings import main
+from scripts.paths import CONFIG
 from scripts.server.clashes import find_clashes, read_clashes
-from scripts.server.frontend import CONFIG, read_front_end
+from scripts.server.frontend import read_front_end
 
 LABELS = tuple(f"label {index}" for index in range(13))
 

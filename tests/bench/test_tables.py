@@ -2,7 +2,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from bench.report import write_report
+from bench.tables import write_report
 
 SIZES = ("500 x 375", "4032 x 3024")
 RATES = {"ours": 80.0, "a, slow": 10.0, "a, fast": 20.0, "no server": 100.0}

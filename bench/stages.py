@@ -12,19 +12,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-if not __package__:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from handler.job import STAGES
 from scripts.archive.manifest import read_archive
-from scripts.server.load import Load, Question
+from scripts.paths import DEMO
+from scripts.server.clients import Load, Question
 from scripts.server.progress import show_progress
 from scripts.server.torchserve import Ports, TorchServe
 
-ROOT = Path(__file__).resolve().parents[1]
 WARM_UP = 30  # requests
 BAR = 40  # characters of the whole
 
@@ -103,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("photo", nargs="+", type=Path)
-    add("--archive", type=Path, default=ROOT / "model_store" / "cat-breeds.mar", help="default: %(default)s")
+    add("--archive", type=Path, default=DEMO, help="default: %(default)s")
     add("--requests", type=int, default=200, help="for each photo (default: %(default)s)")
     add("--port", type=int, default=18280, help="the first of five (default: %(default)s)")
     add("--json", action="store_true")

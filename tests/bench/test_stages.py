@@ -1,6 +1,6 @@
 from samples import PHOTOS
 
-from scripts.profile_stages import profile, table
+from bench.stages import profile, table
 from scripts.server.torchserve import TorchServe
 
 

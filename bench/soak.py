@@ -17,19 +17,16 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-if not __package__:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import numpy as np
 import psutil
 from PIL import Image
 
 from scripts.archive.manifest import read_archive
-from scripts.server.load import Load, Question
+from scripts.paths import BUILD, DEMO
+from scripts.server.clients import Load, Question
 from scripts.server.progress import show_progress
 from scripts.server.torchserve import Ports, TorchServe
 
-ROOT = Path(__file__).resolve().parents[1]
 WARM_UP = 0.25  # of the requests
 SAMPLE = 1.0  # seconds between looks at the memory
 
@@ -146,13 +143,13 @@ def _plot(samples: list[dict[str, float]], result: dict[str, Any], target: Path)
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--archive", type=Path, default=ROOT / "model_store" / "cat-breeds.mar", help="the demo (default: %(default)s)")
+    add("--archive", type=Path, default=DEMO, help="the demo (default: %(default)s)")
     add("--photo", type=Path, required=True, help="chelsea.png of scikit-image")
     add("--requests", type=int, default=20_000, help="default: %(default)s")
     add("--clients", type=int, default=8, help="default: %(default)s")
     add("--max-growth", type=float, default=50.0, help="MB, after the warm-up (default: %(default)s)")
     add("--port", type=int, default=18080, help="the first of five (default: %(default)s)")
-    add("--output", type=Path, default=ROOT / "build" / "soak", help="directory (default: %(default)s)")
+    add("--output", type=Path, default=BUILD / "soak", help="directory (default: %(default)s)")
     return parser
 
 

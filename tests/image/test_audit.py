@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from samples import free_ports
 
-from scripts.audit import main
+from image.audit import main
 
 ADVISORIES = {
     "pkg:pypi/torch@2.4.0": ["GHSA-53q9-r3pm-6pq6", "PYSEC-2025-41"],

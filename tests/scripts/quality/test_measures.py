@@ -4,7 +4,7 @@ from sklearn import metrics as reference
 from synthetic import calibrated_scores, sharpened
 
 from scripts.quality.bootstrap import estimate, resampled
-from scripts.quality.metrics import A_LABEL, BINS, OVERALL, Decided, Measures, reliability
+from scripts.quality.measures import A_LABEL, BINS, OVERALL, Decided, Measures, reliability
 from scripts.quality.scores import UNKNOWN
 
 

@@ -10,13 +10,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-if not __package__:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from handler.errors import LoadError
 from scripts.archive.manifest import find_archives
+from scripts.paths import CONFIG, MODEL_STORE
 from scripts.server.clashes import read_clashes
-from scripts.server.frontend import CONFIG, MODEL_STORE, FrontEndError, read_front_end
+from scripts.server.frontend import FrontEndError, read_front_end
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
