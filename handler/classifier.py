@@ -180,14 +180,8 @@ class Classifier:
         for each, scores in zip(golden, self.classify([each.image for each in golden]), strict=True):
             if isinstance(scores, ItemError):
                 raise LoadError(path, f"{each.name}: {scores.code}: {scores}")
-            difference = np.abs(scores - each.scores)
-            worst = int(difference.argmax())
-            if difference[worst] > tolerance:
-                raise LoadError(
-                    path,
-                    f"{each.name}: golden self-check failed: {self.labels[worst]!r} scores {scores[worst]:.4f}, "
-                    f"expected {each.scores[worst]:.4f} within {tolerance:g}",
-                )
+            if (difference := each.difference(scores, self.labels, tolerance)) is not None:
+                raise LoadError(path, f"{each.name}: golden self-check failed: {difference}")
         logger.info("golden self-check: %d inputs within %g", len(golden), tolerance)
 
 

@@ -14,6 +14,11 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
+def one_line(text: object) -> str:
+    """An error's text, or any other, with each run of white space as one blank: messages are one line each."""
+    return " ".join(str(text).split())
+
+
 class LoadError(Exception):
     """A file is missing or wrong: one line that names the file, the key and what was expected."""
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from handler.errors import LoadError
+from handler.errors import LoadError, one_line
 
 Content = TypeVar("Content")
 
@@ -39,4 +39,4 @@ def _read(path: Path, expected: str, kind: str, parse: Callable[[str], Content])
     except OSError as error:
         raise unreadable(path, error, expected) from None
     except (ValueError, yaml.YAMLError, RecursionError) as error:  # json's and UTF-8's errors are ValueErrors
-        raise LoadError(path, f"not valid {kind}: {' '.join(str(error).split())}") from None
+        raise LoadError(path, f"not valid {kind}: {one_line(error)}") from None

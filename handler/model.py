@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from handler.calibration import Calibration
 from handler.contents import WEIGHTS_FILE
-from handler.errors import LoadError
+from handler.errors import LoadError, one_line
 
 # torch's CPU allocator raises a bare RuntimeError (c10/core/impl/alloc_cpu.cpp), and a frozen network's GPU one. Of a
 # compiled network's every failure nothing but the call is said; once it has run, there is hardly another.
@@ -94,7 +94,7 @@ class Model:
             pairs = [(self._score(logits(each)), self._score(self.logits(each))) for each in (images, images[:1])]
             worst = max(float((one - other).abs().max()) for one, other in pairs)
         except Exception as error:  # whatever the network raises under the tracer
-            reason = " ".join(str(error).split())[-200:]
+            reason = one_line(error)[-200:]
             raise LoadError(source, f"engine: {engine}, expected eager: this architecture fails: {reason}") from None
         if not worst <= tolerance:
             raise LoadError(source, f"engine: {engine}, expected eager: scores differ by {worst:.4f}")
@@ -140,9 +140,7 @@ def create_network(architecture: str, classes: int, model_kwargs: dict[str, Any]
             architecture, pretrained=False, num_classes=classes, **model_kwargs
         )
     except (TypeError, ValueError, RuntimeError, AssertionError, KeyError) as error:
-        raise LoadError(
-            source, f"model_kwargs: {model_kwargs}, refused by timm: {' '.join(str(error).split())}"
-        ) from None
+        raise LoadError(source, f"model_kwargs: {model_kwargs}, refused by timm: {one_line(error)}") from None
     return network
 
 

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from handler.contents import PREPROCESSING_FILE
-from handler.errors import LoadError
+from handler.errors import LoadError, one_line
 from handler.files import read_json
 
 # Before the import: albumentations asks the network for a newer version of itself.
@@ -83,9 +83,7 @@ def make_pipeline(serialized: Any, source: object) -> Pipeline:
     try:
         transform = A.from_dict(serialized)
     except Exception as error:  # from_dict raises what the transforms' own validation raises
-        raise LoadError(
-            source, f"transform: {' '.join(str(error).split())}, expected albumentations transforms"
-        ) from None
+        raise LoadError(source, f"transform: {one_line(error)}, expected albumentations transforms") from None
     steps = list(transform) if isinstance(transform, A.Compose) else [transform]
     resize = _resize(steps[0]) if steps else None
     last = [step for step in steps if not isinstance(step, A.pytorch.ToTensorV2)][-1:]
@@ -160,7 +158,7 @@ def probe(pipeline: Pipeline, source: object) -> tuple[int, int, int]:
         try:
             first, *others = (pipeline(pixels) for _ in range(RUNS))
         except Exception as error:
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             raise LoadError(source, f"transform: fails on an image of {width} x {height}: {reason}") from None
         if first.dtype != torch.float32:
             raise LoadError(source, f"transform: gives {first.dtype}, expected float32 (is Normalize missing?)")

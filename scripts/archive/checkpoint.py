@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from handler.errors import LoadError
+from handler.errors import LoadError, one_line
 
 # Where trainers put the weights; averaged ones first, as timm does.
 WEIGHT_KEYS = ("state_dict_ema", "state_dict", "model_state_dict", "model")
@@ -86,7 +86,7 @@ def _unpickle(path: Path) -> Any:
         what = f"holds a Python object, {forbidden[1]}" if forbidden else "can't be read as tensors"
         raise LoadError(path, f"{what}; expected tensors and plain values alone: save a state_dict") from None
     except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise LoadError(path, f"not a torch checkpoint: {' '.join(str(error).split())[:200]}") from None
+        raise LoadError(path, f"not a torch checkpoint: {one_line(error)[:200]}") from None
 
 
 def _said(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from handler.calibration import read_calibration
 from handler.contents import PREPROCESSING_FILE, contents_sha256, file_digests, read_metadata, weights_sha256
-from handler.errors import LoadError
+from handler.errors import LoadError, one_line
 from handler.files import read_json
 from handler.golden import GOLDEN_DIRECTORY, GOLDEN_FILE, Golden, read_golden
 from handler.labels import LABELS_FILE, read_labels
@@ -90,7 +90,7 @@ def unpacked(path: Path, wanted: Callable[[str], bool] = lambda _: True) -> Iter
         except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
             if isinstance(error, OSError) and error.errno in NO_ROOM:
                 raise LoadError(path, f"{error.strerror} in {tempfile.gettempdir()}, expected room to unpack") from None
-            raise LoadError(path, f"damaged: {' '.join(str(error).split())}, expected a whole archive") from None
+            raise LoadError(path, f"damaged: {one_line(error)}, expected a whole archive") from None
         try:
             yield Path(directory)
         except LoadError as error:

@@ -18,7 +18,7 @@ import handler
 from handler.calibration import CALIBRATION_FILE
 from handler.classifier import Classifier
 from handler.contents import METADATA_FILE, PREPROCESSING_FILE, WEIGHTS_FILE, sha256
-from handler.errors import ItemError, LoadError
+from handler.errors import ItemError, LoadError, one_line
 from handler.files import read_yaml, unreadable
 from handler.golden import GOLDEN_DIRECTORY, GOLDEN_FILE
 from handler.labels import LABELS_FILE
@@ -145,7 +145,7 @@ def _check_forward(network: torch.nn.Module, shape: tuple[int, int, int], classe
         with torch.inference_mode():
             logits = network.eval()(torch.zeros(1, *shape))
     except (RuntimeError, AssertionError, ValueError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise LoadError(source, f"transform: gives {shape}, which the architecture refuses: {reason}") from None
     if logits.shape != (1, classes):
         raise LoadError(source, f"the architecture gives {list(logits.shape)}, expected [1, {classes}] logits")

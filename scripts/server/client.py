@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import requests
 
+from handler.errors import one_line
+
 Kind = Literal["inference", "management"]
 KEY_FILE = "key_file.json"  # TorchServe writes it into its working directory
 TIMEOUT = 5.0  # seconds for an answer to a small question
@@ -156,6 +158,6 @@ def _said(response: requests.Response) -> str:
         body = response.json()
         error = body.get("error", body)
         message = error if isinstance(error, str) else error["message"]
-        return f": {' '.join(message.split())}"
+        return f": {one_line(message)}"
     except (ValueError, AttributeError, KeyError, TypeError):
         return ""

@@ -29,12 +29,7 @@ def golden_difference(
             return f"{each.name}: {error}" if left > 0 else f"{each.name}: no answer within {timeout:g} s"
         if set(scores) != set(labels):
             return f"{each.name}: scores of other labels than the archive has"
-        difference = np.abs(np.array([scores[label] for label in labels]) - each.scores)
-        worst = int(difference.argmax())
-        if difference[worst] > tolerance:
-            label = labels[worst]
-            return (
-                f"{each.name}: {label!r} scores {scores[label]:.4f}, expected {each.scores[worst]:.4f} "
-                f"within {tolerance:g}"
-            )
+        difference = each.difference(np.array([scores[label] for label in labels]), labels, tolerance)
+        if difference is not None:
+            return f"{each.name}: {difference}"
     return None
