@@ -9,14 +9,17 @@ from pathlib import Path
 
 import torch
 
-from handler.classifier import Classifier
+from handler.classifier import Classifier, Share
 from handler.cores import use_threads
+from handler.server_settings import read_server_settings
 from scripts.archive.outline import unpacked
 
 
 def main() -> None:
     with unpacked(Path(sys.argv[1])) as directory:
-        classifier = Classifier.load(directory, torch.device("cpu"))
+        server = read_server_settings(directory)
+        share = Share(server.batchSize, server.minWorkers)
+        classifier = Classifier.load(directory, torch.device("cpu"), share)
     use_threads(classifier.torch_threads)
     classifier.warm_up()
     print("ready", flush=True)

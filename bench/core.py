@@ -19,6 +19,7 @@ from handler.cores import available_cores, use_threads
 from handler.errors import LoadError
 from handler.model import DTYPES, Model, create_network
 from handler.preprocess import Normalise
+from handler.settings import EngineName
 
 TIMM = {"resnet50": 5088, "efficientnet_b0": 9832, "convnext_tiny": 4845, "vit_base_patch16_224": 2843}
 WARM_UPS = 5
@@ -56,12 +57,11 @@ def images_a_second(model: Model, batch: int, seconds: float) -> float:
     return batch / statistics.median(taken)
 
 
-def _model(architecture: str, precision: str, engine: str, device: torch.device) -> Model:
+def _model(architecture: str, precision: str, engine: EngineName, device: torch.device) -> Model:
     network = create_network(architecture, 1000, {}, architecture)
     normalise = Normalise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 255)
     model = Model(network, device, normalise, precision)
-    if engine == "frozen":
-        model.freeze(np.zeros((2, SIDE, SIDE, 3), np.uint8), 0.5, architecture)
+    model.use(engine, np.zeros((2, SIDE, SIDE, 3), np.uint8), 0.5, architecture)
     return model
 
 

@@ -27,8 +27,9 @@ from bench.tables import BLUE, GREY, ORANGE
 from handler.classifier import WARM_UPS, Classifier
 from handler.cores import use_threads
 from handler.decode import decode
+from handler.item import Item, Outcome
 from handler.options import Options
-from handler.requests import Request
+from handler.parser import Task
 from handler.responses import Responder
 from scripts.archive.outline import unpacked
 from scripts.paths import BUILD, DEMO
@@ -88,7 +89,7 @@ def _pixels(classifier: Classifier, photo: Path, rounds: int) -> dict[str, Point
     found = {}
 
     def prepare(payload: bytes, shortest: int | None) -> object:
-        return classifier.preprocess(decode(payload, limits, shortest))
+        return classifier.preprocess(Item(decode(payload, limits, shortest), classifier.options))
 
     with Image.open(photo) as opened:
         image = opened.convert("RGB")
@@ -114,9 +115,9 @@ def _labels(classifier: Classifier, rounds: int) -> Points:
             thresholds=np.full(count, 0.5),
         )
         responder = Responder(wide, {"name": "demo", "version": "1.0", "sha256": "0" * 64})
-        request = Request("native", (b"",), False, Options(wide.thresholds, 5, True))
+        task = Task("native", (b"",), False, Options(wide.thresholds, 5, True))
         scores = noise.random(count, dtype=np.float32)
-        calls[count] = partial(responder.answer, request, [scores])
+        calls[count] = partial(responder.answer, task, [Outcome(scores)])
     return _medians(calls, 10 * rounds)
 
 

@@ -1,9 +1,10 @@
 """The package that travels inside the archive. Read it in the order of a request:
 
-    request row ─▶ requests ─▶ decode ─▶ preprocess ─▶ model ─▶ thresholds ─▶ responses ─▶ response row
-                        └────────────── errors: an item that fails steps out here ──────────▲
+    request ─▶ parser ─▶ decode ─▶ preprocess ─▶ model ─▶ thresholds ─▶ responses ─▶ answer
+                 └────────────── errors: an item that fails steps out here ────────▲
 
-`model` computes logits, by Python, a record or what was `compiled` ahead, and scores by the `calibration`. `classifier`
-puts decode, preprocess and model together; a `job` is one request on this way, of which `metrics` and
-`log` tell; `adapter` alone knows TorchServe.
+`service` is this whole way. An adapter gives it requests and gets answers (`messages`); `adapter` is the one for
+TorchServe. `classifier` puts decode, preprocess and model together, for the server and for every batch job. The model
+runs its network by one of the `engines` and turns logits into scores by the `calibration`. A `job` is one request on its
+way, of which the adapter makes metrics and log lines.
 """

@@ -1,12 +1,15 @@
-"""The TorchServe adapter, and the only file that knows `ts`.
+"""The TorchServe adapter, and the only file that knows `ts`: rows into requests, answers into bodies and statuses,
+events into log lines and metric lines.
 
-torch-model-archiver puts a copy of it at the archive's root, and TorchServe expects exactly one class in it.
+torch-model-archiver puts a copy of it at the archive's root. TorchServe expects exactly one class in that file.
 """
 
 import logging
+import re
+import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -14,121 +17,98 @@ from typing import Any
 import torch
 from ts.torch_handler.base_handler import BaseHandler
 
-from handler.classifier import Classifier, Prepared
-from handler.cores import use_threads
-from handler.errors import ItemError, attempt
-from handler.job import Job, queued_seconds
+from handler.classifier import Share
+from handler.job import Batch
 from handler.log import FIELDS, log_as_json
-from handler.metrics import Metrics
-from handler.requests import Parser
-from handler.responses import Answer, Responder
+from handler.messages import Answer, Request, Route
+from handler.metrics import METRICS, MODEL, Sample, batch_samples, first_samples
+from handler.server_settings import read_server_settings
+from handler.service import Service
 
 logger = logging.getLogger("handler.adapter")  # the file is imported from the archive's root, too
-RETRY_AFTER = "5"  # seconds, as image/haproxy.cfg says while the server starts
+SEPARATORS = re.compile(r"[,:|#\x00-\x1f\x7f]+")  # they part TorchServe's metric lines; a name can hold them
 
 
 class MultiLabelHandler(BaseHandler):  # type: ignore[misc]
-    """Serves a packaged multi-label classifier. Nothing a request holds makes its methods raise."""
+    """Serves a packaged multi-label classifier. An exception would fail every request of a batch, so none is raised."""
 
     def initialize(self, context: Any) -> None:
-        """Loads, warms up and checks the model; raises LoadError, which TorchServe logs as the worker's last line."""
+        """Raises LoadError, which TorchServe logs as the worker's last line."""
         started = time.monotonic()
         model = context.manifest["model"]
         name, version = model["modelName"], model["modelVersion"]
         log_as_json("handler", {"model": name, "version": version})
         directory = Path(context.system_properties["model_dir"])
         gpu = context.system_properties.get("gpu_id")
-        on_gpu = gpu is not None and torch.cuda.is_available()
-        self.device = torch.device(f"cuda:{gpu}" if on_gpu else "cpu")
-        classifier = Classifier.load(directory, self.device)
-        use_threads(classifier.torch_threads)
-        classifier.warm_up()
-        if classifier.settings.self_check:
-            classifier.self_check(directory)
-        else:
-            logger.warning("golden self-check: switched off by handler.self_check in the archive")
-        self.classifier = classifier
-        self.parser = Parser(classifier.labels, classifier.thresholds, classifier.settings)
-        self.responder = Responder(classifier, {"name": name, "version": version, "sha256": classifier.weights_sha256})
-        self.metrics = Metrics(name, version, classifier.labels)
-        _print(self.metrics.first_lines())
+        device = torch.device(f"cuda:{gpu}" if gpu is not None and torch.cuda.is_available() else "cpu")
+        server = read_server_settings(directory)
+        share = Share(server.batchSize, server.minWorkers)
+        self.service = Service.load(directory, device, share, name, version, self._report)
+        self.labels = self.service.classifier.labels
+        self.dimensions = dict(zip(MODEL, (name, version), strict=True))
+        self._print(first_samples(self.labels))
         self.initialized = True
-        seconds = time.monotonic() - started
-        logger.info("ready on %s after %.1f s: %d labels", self.device, seconds, len(classifier.labels))
-
-    def preprocess(self, data: Sequence[Mapping[str, Any]]) -> list[Job]:
-        """Rows → jobs, each with its images prepared, or their errors."""
-        jobs = [self._job(index, row) for index, row in enumerate(data)]
-        prepared = iter(
-            self.classifier.side_by_side(
-                self._prepare, [(job, payload) for job in jobs for payload in job.request.payloads]
-            )
-        )
-        for job in jobs:
-            job.images = [next(prepared) for _ in job.request.payloads]
-        return jobs
-
-    def _job(self, index: int, row: Mapping[str, Any]) -> Job:
-        headers = self.context.get_all_request_header(index)
-        request = self.parser.parse(row, headers)
-        return Job(self.context.get_request_id(index), request, queued_seconds(headers, time.time()))
-
-    def _prepare(self, item: tuple[Job, bytes | ItemError]) -> Prepared | ItemError:
-        """In a thread of the pool."""
-        job, payload = item
-        pixels = attempt(job.timed("decode", self.classifier.decode), payload)
-        return attempt(job.timed("preprocess", self.classifier.preprocess), pixels)
-
-    def inference(self, data: list[Job]) -> list[Job]:
-        """The images of all jobs together → each job with its scores [C], or their errors."""
-        scores = iter(self.classifier.score([image for job in data for image in job.images]))
-        for job in data:
-            job.outcomes = [next(scores) for _ in job.images]
-            job.images = []
-        return data
-
-    def postprocess(self, data: list[Job]) -> list[Answer]:
-        answers = []
-        for job in data:
-            job.answer = job.timed("postprocess", self.responder.answer)(job.request, job.outcomes)
-            answers.append(job.answer)
-        return answers
+        logger.info("ready on %s after %.1f s: %d labels", device, time.monotonic() - started, len(self.labels))
 
     def handle(self, data: Sequence[Mapping[str, Any]], context: Any) -> list[bytes]:
-        """One answer a row, each with its own status: an exception would fail every request of the batch."""
+        """One row in, one body out."""
         self.context = context
-        # Management asks for the description by a row without any input; a client's rows have at least a body.
-        if len(data) == 1 and not data[0] and context.get_request_header(0, "describe") == "True":
-            answers = [self.responder.describe()]
-        else:
-            jobs = self.preprocess(data)
-            started = time.perf_counter()
-            self.inference(jobs)
-            inference = time.perf_counter() - started
-            answers = self.postprocess(jobs)
-            self._report(jobs, inference)
-        for index, answer in enumerate(answers):
-            context.set_response_content_type(index, "application/json")
-            context.set_response_status(answer.status, HTTPStatus(answer.status).phrase, index)
-            if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
-                context.set_response_header(index, "Retry-After", RETRY_AFTER)
-            if _came_by_grpc(context.get_all_request_header(index)):
-                # Without it any client that calls StreamPredictions takes down the worker and its whole batch.
-                context.set_response_header(index, "ts_stream_next", "false")
-        return [answer.body for answer in answers]
+        return self.postprocess(self.inference(self.preprocess(data)))
 
-    def _report(self, jobs: Sequence[Job], inference: float) -> None:
-        """A line a request for the log, and what the metrics want."""
-        for job in jobs:
-            fields = job.log_fields(len(jobs), inference)
+    def preprocess(self, data: Sequence[Mapping[str, Any]]) -> list[Request]:
+        """TorchServe's rows → requests."""
+        context = self.context
+        # Management asks for the description by a single row without any input; a client's rows have at least a body.
+        describes = len(data) == 1 and not data[0] and context.get_request_header(0, "describe") == "True"
+        headers = [context.get_all_request_header(index) for index in range(len(data))]
+        ids = [context.get_request_id(index) for index in range(len(data))]
+        return [_request(*each, describes) for each in zip(ids, data, headers, strict=True)]
+
+    def inference(self, data: list[Request]) -> list[Answer]:
+        """Requests → answers."""
+        return self.service.answer(data)
+
+    def postprocess(self, data: list[Answer]) -> list[bytes]:
+        """Answers → bodies. Statuses and headers go into TorchServe's context."""
+        for index, answer in enumerate(data):
+            self.context.set_response_status(answer.status, HTTPStatus(answer.status).phrase, index)
+            self.context.set_response_content_type(index, answer.content_type)
+            for name, value in answer.headers.items():
+                self.context.set_response_header(index, name, value)
+            if _came_by_grpc(self.context.get_all_request_header(index)):
+                # Without it a client that calls StreamPredictions takes down the worker and its whole batch.
+                self.context.set_response_header(index, "ts_stream_next", "false")
+        return [answer.body for answer in data]
+
+    def _report(self, batch: Batch) -> None:
+        for job in batch.jobs:
+            fields = batch.log_fields(job)
             logger.log(logging.INFO if fields["status"] < 500 else logging.ERROR, "request", extra={FIELDS: fields})
-        _print(self.metrics.lines(jobs, inference))
+        self._print(batch_samples(batch, self.labels))
+
+    def _print(self, samples: Iterable[Sample]) -> None:
+        """The front end reads metrics from the worker's output. They go out in one write: each is a system call."""
+        sys.stdout.write("".join(metric_line(sample, self.dimensions) for sample in samples))
+        sys.stdout.flush()
 
 
-def _print(lines: Sequence[str]) -> None:
-    """To TorchServe's front end, all at once: each write is a call to the system."""
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
-    sys.stdout.flush()
+def metric_line(sample: Sample, dimensions: Mapping[str, str]) -> str:
+    """A line whose metric frontend/metrics.yaml lacks, or whose dimensions stand in another order, is lost there."""
+    kind, unit, own = METRICS[sample.name]
+    number = f"{sample.number:.0f}" if kind == "COUNTER" else f"{sample.number:.6f}"
+    pairs = {**dimensions, **dict.fromkeys(own, sample.value)}
+    shown = ",".join(f"{name}:{SEPARATORS.sub('_', value) or '_'}" for name, value in pairs.items())
+    end = f"|#type:{kind}|#hostname:{socket.gethostname()},{int(time.time())}"
+    return f"[METRICS]{sample.name}.{unit}:{number}|#{shown}{end}\n"
+
+
+def _request(request_id: str, row: Mapping[str, Any], headers: Mapping[str, Any], describes: bool) -> Request:
+    """Form fields stand in the row, and as mappings among the headers, which have the client's case."""
+    route: Route = "describe" if describes else "explain" if headers.get("explain") == "True" else "predict"
+    plain = {name.lower(): value for name, value in headers.items() if isinstance(value, str)}
+    if set(row) - {"body"}:
+        return Request(request_id, route, plain, fields=tuple(row.items()))
+    return Request(request_id, route, plain, body=row.get("body"))
 
 
 def _came_by_grpc(headers: Mapping[str, Any]) -> bool:

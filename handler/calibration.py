@@ -1,7 +1,7 @@
-"""What makes scores mean what they say: for each label, logit → scale · logit + shift, before the sigmoid.
+"""Calibration, so that a score is a probability: for each label, logit → scale · logit + shift, before the sigmoid.
 
-Platt, Probabilistic outputs for support vector machines, 1999; with one scale for all labels and no shift it is the
-temperature of Guo et al., On calibration of modern neural networks, 2017. scripts/calibrate.py fits it.
+Source: Platt, Probabilistic outputs for support vector machines, 1999. With one scale for all labels and no shift it is
+temperature scaling: Guo et al., On calibration of modern neural networks, 2017. scripts/calibrate.py fits both.
 """
 
 import math
@@ -57,17 +57,16 @@ def parse_calibration(value: object, labels: Sequence[str], source: object) -> C
     """Raises LoadError, which names the label."""
     if not isinstance(value, Mapping):
         raise LoadError(source, f"expected {EXPECTED}")
+    known = set(labels)
     for name in value:
-        if name not in labels:
+        if name not in known:
             raise LoadError(source, f"{name!r}: unknown label, expected one of the model's labels")
     pairs = []
     for name in labels:
         pair = value.get(name)
         if not isinstance(pair, Mapping) or pair.keys() != {"scale", "shift"}:
             raise LoadError(source, f"{name!r}: {pair!r}, expected a scale and a shift")
-        if not all(
-            isinstance(each, int | float) and type(each) is not bool and math.isfinite(each) for each in pair.values()
-        ):
+        if not all(type(number) in (int, float) and math.isfinite(number) for number in pair.values()):
             raise LoadError(source, f"{name!r}: {dict(pair)!r}, expected numbers")
         if not pair["scale"] > 0:
             raise LoadError(source, f"{name!r}: scale: {pair['scale']!r}, expected a number above 0")

@@ -1,6 +1,6 @@
-"""A packaged classifier, whole: image bytes → scores. It knows nothing of HTTP or TorchServe.
+"""A packaged classifier: image bytes → scores. It knows nothing of HTTP or TorchServe.
 
-The server, the build, and any batch job run this same code.
+The server, the build and every batch job run this same code.
 """
 
 import logging
@@ -15,14 +15,15 @@ import torch
 from numpy.typing import NDArray
 
 from handler.calibration import Calibration, read_calibration
-from handler.compiled import load_compiled
 from handler.contents import WEIGHTS_FILE, contents_sha256, file_digests, read_metadata, weights_sha256
 from handler.cores import share_cores
 from handler.decode import decode
-from handler.errors import ItemError, LoadError, OutOfMemory, attempt
+from handler.errors import ItemError, LoadError, OutOfMemory, UnsupportedSize, attempt
 from handler.golden import GOLDEN_FILE, read_golden
+from handler.item import Item, Outcome
 from handler.labels import read_labels
 from handler.model import Model, create_network, load_weights, read_weights
+from handler.options import Options
 from handler.preprocess import Pipeline, read_pipeline
 from handler.settings import CONFIG_FILE, Settings, read_settings
 from handler.thresholds import read_thresholds
@@ -33,7 +34,23 @@ WARM_UPS = 3  # passes until a frozen network runs at its speed
 
 In = TypeVar("In")
 Out = TypeVar("Out")
+Stage = Callable[[Item[Any]], Item[Any]]
 Prepared = NDArray[Any]  # [H, W, 3] uint8 where the batch is normalised, else [3, H, W] float32
+
+
+def _untimed(name: str, stage: Stage) -> Stage:
+    return stage
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one process takes of its machine."""
+
+    batch_size: int = 8  # images in one forward pass, at the most
+    workers: int = 1  # processes that share the cores
+
+
+ALONE = Share()
 
 
 @dataclass(frozen=True)
@@ -53,13 +70,12 @@ class Classifier:
     pool: ThreadPoolExecutor  # decodes and preprocesses; the codecs and OpenCV let other threads run meanwhile
 
     @classmethod
-    def load(cls, directory: Path, device: torch.device, **changes: Any) -> "Classifier":
-        """Loads an unpacked archive; raises LoadError naming the file, the key and what was expected.
+    def load(cls, directory: Path, device: torch.device, share: Share = ALONE, /, **changes: Any) -> "Classifier":
+        """Loads an unpacked archive. Raises LoadError, which names the file, the key and what was expected.
 
-        changes: of the settings, for those who compare.
+        changes: of the settings, for comparisons.
         """
-        settings, server = read_settings(directory)
-        settings = replace(settings, **changes)
+        settings = replace(read_settings(directory), **changes)
         labels = read_labels(directory)
         thresholds = read_thresholds(directory, labels)
         calibration = read_calibration(directory, labels)
@@ -70,11 +86,10 @@ class Classifier:
         tensors = read_weights(directory)
         digests = file_digests(directory)
         digest = weights_sha256(directory, digests, metadata)
-        network = create_network(
-            settings.architecture, len(labels), settings.model_kwargs, f"{directory / CONFIG_FILE}: handler"
-        )
+        source = f"{directory / CONFIG_FILE}: handler"
+        network = create_network(settings.architecture, len(labels), settings.model_kwargs, source)
         load_weights(network, tensors, directory / WEIGHTS_FILE)
-        cores = share_cores(server.minWorkers)
+        cores = share_cores(share.workers)
         classifier = cls(
             settings=settings,
             labels=labels,
@@ -86,107 +101,112 @@ class Classifier:
             weights_sha256=digest,
             contents_sha256=contents_sha256(digests),
             metadata=metadata,
-            batch_size=server.batchSize,
+            batch_size=share.batch_size,
             torch_threads=settings.torch_threads or cores,
             pool=ThreadPoolExecutor(settings.decode_threads or cores, "decode"),
         )
-        if settings.engine != "eager":
-            classifier._speed_up(directory)
+        example = classifier.example(share.batch_size)
+        classifier.model.use(settings.engine, example, settings.golden_tolerance, source, directory, digest)
         return classifier
 
-    def _speed_up(self, directory: Path) -> None:
-        """Raises LoadError where the engine doesn't do for this network."""
-        example, tolerance = self.example(self.batch_size), self.settings.golden_tolerance
-        source = f"{directory / CONFIG_FILE}: handler"
-        if self.settings.engine == "frozen":
-            self.model.freeze(example, tolerance, source)
-        else:
-            compiled = load_compiled(
-                directory, self.model.device, self.settings.precision, self.weights_sha256, example
-            )
-            self.model.replace(lambda _: compiled, example, tolerance, self.settings.engine, source)
+    @property
+    def options(self) -> Options:
+        """Those of a request that asks for nothing else."""
+        return Options(self.thresholds, min(self.settings.top_k, len(self.labels)), all_scores=False)
 
     @property
     def shortest_side(self) -> int | None:
-        """Pixels that scaled decoding must leave; None where images are decoded whole."""
+        """Pixels that scaled decoding must leave. None where images are decoded whole."""
         resize = self.pipeline.resize
         return resize.shortest_side if resize is not None and self.settings.decode == "scaled" else None
 
-    def decode(self, payload: bytes) -> NDArray[np.uint8]:
-        """One encoded image → [H, W, 3] uint8; raises ItemError."""
-        return decode(payload, self.settings.limits, self.shortest_side)
+    def decode(self, item: Item[bytes]) -> Item[NDArray[np.uint8]]:
+        """Encoded bytes → [H, W, 3] uint8. Raises ItemError."""
+        return item.map(lambda payload: decode(payload, self.settings.limits, self.shortest_side))
 
-    def preprocess(self, pixels: NDArray[np.uint8]) -> Prepared:
-        """[H, W, 3] uint8 → what the network takes a batch of."""
-        return self.pipeline.prepare(pixels)
+    def preprocess(self, item: Item[NDArray[np.uint8]]) -> Item[Prepared]:
+        """[H, W, 3] uint8 → what the network takes a batch of. Raises UnsupportedSize."""
+        prepared = item.map(self.pipeline.prepare)
+        expected = self.pipeline.prepared_shape(self.input_shape)
+        # The batch is one array, so another shape would fail all of its images.
+        if prepared.content.shape != expected:
+            height, width = item.content.shape[:2]
+            raise UnsupportedSize(f"The image is {width} x {height}, which this model's preprocessing can't take.")
+        return prepared
+
+    def prepare(
+        self, payload: bytes | ItemError, options: Options, timed: Callable[[Any, Stage], Stage] = _untimed
+    ) -> Item[Prepared] | ItemError:
+        """Decodes and preprocesses one encoded image. `timed` may wrap a stage, whose name it is told."""
+        item = attempt(lambda payload: Item(payload, options), payload)
+        return attempt(timed("preprocess", self.preprocess), attempt(timed("decode", self.decode), item))
 
     def side_by_side(self, function: Callable[[In], Out], items: Iterable[In]) -> list[Out]:
         """The function of each item, in order, several at a time."""
         return list(self.pool.map(function, items))
 
-    def score(self, images: Sequence[Prepared | ItemError]) -> list[NDArray[np.float32] | ItemError]:
-        """Prepared images → scores [C] float32 each; what had failed before keeps its place."""
-        outcomes: list[NDArray[np.float32] | ItemError] = [
-            image if isinstance(image, ItemError) else ItemError() for image in images
-        ]
-        sound = [(index, image) for index, image in enumerate(images) if isinstance(image, np.ndarray)]
+    def score(self, items: Sequence[Item[Prepared] | ItemError]) -> list[Outcome | ItemError]:
+        """Prepared images → one outcome each. What had failed before keeps its place."""
+        outcomes: list[Outcome | ItemError] = [item if isinstance(item, ItemError) else ItemError() for item in items]
+        sound = [(index, item) for index, item in enumerate(items) if not isinstance(item, ItemError)]
         for start in range(0, len(sound), self.batch_size):
             indices, chunk = zip(*sound[start : start + self.batch_size], strict=True)
             for index, scores in zip(indices, self._forward(chunk), strict=True):
-                outcomes[index] = attempt(_finite, scores)
+                outcomes[index] = attempt(_outcome, scores)
         return outcomes
 
-    def _forward(self, images: Sequence[Prepared]) -> list[NDArray[np.float32] | ItemError]:
-        """One pass for all of them; where the memory doesn't do for that, one for each, once."""
+    def _forward(self, items: Sequence[Item[Prepared]]) -> list[NDArray[np.float32] | ItemError]:
+        """One pass for all of them. Where the memory is too small for that: one pass each, once."""
 
         def scores(images: Sequence[Prepared]) -> NDArray[np.float32]:
             return self.model.scores(np.stack(images))
 
+        images = [item.content for item in items]
         together = attempt(scores, images)
         if isinstance(together, OutOfMemory):
             logger.warning("out of memory with %d images together: trying them one by one", len(images))
             self.model.free_memory()
             apart = [attempt(scores, [image]) for image in images]
-            return [one if isinstance(one, ItemError) else one[0] for one in apart]
+            return [result if isinstance(result, ItemError) else result[0] for result in apart]
         return [together] * len(images) if isinstance(together, ItemError) else list(together)
 
     def classify(self, payloads: Sequence[bytes | ItemError]) -> list[NDArray[np.float32] | ItemError]:
         """Encoded images → scores [C] float32 each, or the error of the one that failed."""
-
-        def prepare(payload: bytes | ItemError) -> Prepared | ItemError:
-            return attempt(self.preprocess, attempt(self.decode, payload))
-
-        return self.score(self.side_by_side(prepare, payloads))
+        options = self.options
+        items = self.side_by_side(lambda payload: self.prepare(payload, options), payloads)
+        return [outcome if isinstance(outcome, ItemError) else outcome.scores for outcome in self.score(items)]
 
     def warm_up(self) -> None:
-        """Runs the largest batch and a single image: the first passes are slow, and a lack of memory should show at
-        load. Slow is the first file that is no image, too: Pillow then loads every codec that it has."""
+        """Runs the largest batch and a single image, so that slow first passes and a lack of memory show at load.
+
+        The first undecodable file is slow as well: Pillow then imports all its plugins.
+        """
         for size in (self.batch_size, 1):
             batch = self.example(size)
             for _ in range(WARM_UPS):
                 self.model.scores(batch)
-        attempt(self.decode, b"")
+        self.prepare(b"", self.options)
 
     def example(self, images: int) -> Prepared:
-        """A batch of noise, prepared."""
+        """A batch of noise, prepared: [N, ...]."""
         noise = np.random.default_rng(0)
-        return np.stack([self.preprocess(noise.integers(0, 256, NOISE, dtype=np.uint8)) for _ in range(images)])
+        return np.stack([self.pipeline.prepare(noise.integers(0, 256, NOISE, dtype=np.uint8)) for _ in range(images)])
 
     def self_check(self, directory: Path) -> None:
-        """Classifies the golden inputs; raises LoadError where a score is off by more than golden_tolerance."""
+        """Classifies the golden inputs. Raises LoadError where a score is off by more than golden_tolerance."""
         path = directory / GOLDEN_FILE
-        golden = read_golden(directory, len(self.labels))
+        inputs = read_golden(directory, len(self.labels))
         tolerance = self.settings.golden_tolerance
-        for each, scores in zip(golden, self.classify([each.image for each in golden]), strict=True):
+        for golden, scores in zip(inputs, self.classify([golden.image for golden in inputs]), strict=True):
             if isinstance(scores, ItemError):
-                raise LoadError(path, f"{each.name}: {scores.code}: {scores}")
-            if (difference := each.difference(scores, self.labels, tolerance)) is not None:
-                raise LoadError(path, f"{each.name}: golden self-check failed: {difference}")
-        logger.info("golden self-check: %d inputs within %g", len(golden), tolerance)
+                raise LoadError(path, f"{golden.name}: {scores.code}: {scores}")
+            if (difference := golden.difference(scores, self.labels, tolerance)) is not None:
+                raise LoadError(path, f"{golden.name}: golden self-check failed: {difference}")
+        logger.info("golden self-check: %d inputs within %g", len(inputs), tolerance)
 
 
-def _finite(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+def _outcome(scores: NDArray[np.float32]) -> Outcome:
     if not np.isfinite(scores).all():
-        logger.error("the model gave a score that is no number")
+        logger.error("the model gave a score that is not a number")
         raise ItemError("The model gave no finite score for this image.")
-    return scores
+    return Outcome(scores)

@@ -1,10 +1,13 @@
-"""A network compiled ahead, as machine code: for one torch, one kind of processor, one precision and these weights.
+"""A network compiled ahead of time to machine code: for one torch, one kind of processor, one precision and one set of
+weights.
 
-scripts/tune.py makes it where it pays. It checks nothing itself: another processor would end the worker at an
-instruction that it lacks, and another shape would read beyond the image. So it is held to what it was compiled for.
+scripts/tune.py compiles it where that pays. The machine code checks nothing itself: on a processor that lacks an
+instruction it ends the worker, and for another shape it reads beyond the image. So this module checks that it runs
+where it was compiled for.
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,6 @@ from numpy.typing import NDArray
 
 from handler.errors import LoadError
 from handler.files import read_json
-from handler.model import Logits
-from handler.settings import CONFIG_FILE
 
 NETWORK_FILE = "network.so"
 COMPILED_FILE = "network.json"  # what it was compiled for
@@ -26,7 +27,7 @@ INSTRUCTIONS = re.compile(
 
 
 def circumstances(precision: str, weights_sha256: str, example: NDArray[Any]) -> dict[str, Any]:
-    """What a compiled network depends on: here and now. example: prepared images [N, ...]."""
+    """What a compiled network depends on, as it is in this process. example: prepared images [N, ...]."""
     return {
         "torch": str(torch.__version__),
         "precision": precision,
@@ -37,11 +38,10 @@ def circumstances(precision: str, weights_sha256: str, example: NDArray[Any]) ->
 
 
 def load_compiled(
-    directory: Path, device: torch.device, precision: str, weights_sha256: str, example: NDArray[Any]
-) -> Logits:
-    """Raises LoadError where it is missing, or for something else. example: prepared images [N, ...]."""
-    if device.type != "cpu":
-        raise LoadError(directory / CONFIG_FILE, f"handler.engine: compiled, on {device}, expected frozen: CPU only")
+    directory: Path, precision: str, weights_sha256: str, example: NDArray[Any]
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Returns what turns prepared images [N, ...] into logits [N, C]. Raises LoadError where the network is missing or
+    was compiled for something else. example: prepared images [N, ...]."""
     path = directory / COMPILED_FILE
     compiled = read_json(path, "what the network was compiled for (or handler.engine: frozen)")
     if not isinstance(compiled, dict):

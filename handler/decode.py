@@ -4,7 +4,6 @@ Every guard that can be decided from the header is decided before a pixel is dec
 """
 
 import math
-import re
 import warnings
 from collections.abc import Callable
 from io import BytesIO
@@ -22,22 +21,18 @@ from handler.errors import (
     TooManyPixels,
     UnsupportedImage,
 )
+from handler.formats import FORMATS, SIGNATURES
 from handler.settings import Limits
 
-# What Pillow thinks of a client's file belongs into the answer, not into the log.
+# Pillow's warnings about a client's file belong in the answer, not in the log.
 warnings.filterwarnings("ignore", module="PIL")
 
 Result = TypeVar("Result")
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-# How files of these formats begin: what begins so but can't be opened is corrupt, all else is no image.
-SIGNATURES = re.compile(
-    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP|GIF8[79]a|BM|II\x2a\0|MM\0\x2a|II\x2b\0|MM\0\x2b", re.S
-)
 UNSUPPORTED = ("F", "I", "LAB")  # Pillow's modes of float and 32-bit samples, whose white is anywhere, and of Lab
-# What decoding takes at the most, for each thread: the worst is a WebP with alpha that must be turned.
+# The most that decoding takes, for each thread. The worst case is a WebP with alpha that must be turned.
 BYTES_A_PIXEL = 36
-MARGIN = 1.75  # what scaled decoding leaves for the pipeline to shrink: docs/performance.md compares
+MARGIN = 1.75  # scaled decoding leaves so many times the pixels that are needed: docs/performance.md compares values
 ORIENTATION = 0x0112  # the EXIF tag
 # What to do with the stored pixels for each value of the EXIF tag (EXIF 2.32, 4.6.4 A).
 UPRIGHT = {
@@ -54,16 +49,16 @@ UPRIGHT = {
 def decode(payload: bytes, limits: Limits, shortest_side: int | None = None) -> NDArray[np.uint8]:
     """Returns upright RGB pixels, [H, W, 3] uint8, of the first frame.
 
-    shortest_side: pixels of the shorter side that are needed. A JPEG is then decoded at a half, a quarter or an eighth
-    of its size where MARGIN times as many are left, at a fraction of the cost (libjpeg's scaled DCT).
+    shortest_side: pixels that the pipeline needs of the shorter side. A JPEG is then decoded at a half, a quarter or an
+    eighth of its size, as long as MARGIN times that many pixels are left. This costs a fraction (libjpeg's scaled DCT).
 
-    Transparency is laid on white, 16-bit samples are scaled to 8 and CMYK is converted without its profile.
+    Transparent pixels are laid on white. Samples of 16 bits are scaled to 8. CMYK is converted without its profile.
     Raises TooManyBytes, NotAnImage, UnsupportedImage, CorruptImage, TooManyPixels or ExtremeAspectRatio.
     """
     if len(payload) > limits.max_image_bytes:
         raise TooManyBytes(f"The image has more than {limits.max_image_bytes} bytes.")
     try:
-        image = _or_corrupt(lambda: Image.open(BytesIO(payload), formats=FORMATS))
+        image = _or_corrupt(lambda: Image.open(BytesIO(payload), formats=tuple(FORMATS)))
     except CorruptImage:
         if not SIGNATURES.match(payload):
             raise NotAnImage from None

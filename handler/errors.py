@@ -1,12 +1,14 @@
-"""What can go wrong, and what its owner is told.
+"""What can go wrong, and what people are told of it.
 
-An ItemError belongs to one image or one request, never to its neighbours in the batch: stages pass it along in the
-item's place. A LoadError stops a build or a worker's start.
+An ItemError belongs to one image or to one request, never to its neighbours in the batch: it takes the item's place,
+and the later stages pass it on. A LoadError stops a build or the start of a worker.
 """
 
 import logging
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
+
+from handler.formats import SPELLED
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +22,7 @@ def one_line(text: object) -> str:
 
 
 class LoadError(Exception):
-    """A file is missing or wrong: one line that names the file, the key and what was expected."""
+    """A file is missing or wrong. The message is one line that names the file, the key and what was expected."""
 
     def __init__(self, source: object, problem: str) -> None:
         super().__init__(f"{source}: {problem}")
@@ -31,6 +33,7 @@ class ItemError(Exception):
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
+    retry_after: ClassVar[int | None] = None  # seconds, where asking again may help
     default: ClassVar[str] = "The server failed on this image. Its log has the reason."
 
     def __init__(self, message: str | None = None) -> None:
@@ -79,7 +82,7 @@ class TooManyImages(ItemError):
 
 class NotAnImage(ItemError):
     status, code = 415, "not_an_image"
-    default = "The bytes are not an image in a supported format: JPEG, PNG, WebP, GIF, BMP or TIFF."
+    default = f"The bytes are not an image in a supported format: {SPELLED}."
 
 
 class UnsupportedImage(ItemError):
@@ -103,8 +106,12 @@ class ExtremeAspectRatio(ItemError):
     status, code = 422, "extreme_aspect_ratio"
 
 
+class UnsupportedSize(ItemError):
+    status, code = 422, "unsupported_size"
+
+
 class OutOfMemory(ItemError):
-    status, code = 503, "out_of_memory"
+    status, code, retry_after = 503, "out_of_memory", 5
     default = "The server has no memory for this image now. Try again later."
 
 
@@ -114,10 +121,10 @@ def error_body(error: ItemError, index: int | None) -> dict[str, Any]:
 
 
 def attempt(stage: Callable[[In], Out], item: In | ItemError) -> Out | ItemError:
-    """Runs a stage on an item unless the item has failed already; a failure takes the item's place.
+    """Runs a stage on an item, unless the item has failed already. A failure takes the item's place.
 
-    A failure that no ItemError foresaw is logged with its traceback, whose text may hold what a client sent: `log`
-    writes it escaped, on one line.
+    An exception that is no ItemError is logged with its traceback. Its text may hold what a client sent: `log` writes
+    it escaped, on one line.
     """
     if isinstance(item, ItemError):
         return item

@@ -1,14 +1,14 @@
-"""One request on its way from its row to its answer, with what each stage took: metrics and log are made of it."""
+"""One request between its arrival and its answer, with what each stage took: log and metrics are made of it."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from handler.classifier import Prepared
 from handler.errors import ItemError
-from handler.requests import Request
-from handler.responses import Answer, Outcome
+from handler.item import Outcome
+from handler.messages import Answer, Request
+from handler.parser import Task
 
 Result = TypeVar("Result")
 Stage = Literal["decode", "preprocess", "postprocess"]
@@ -20,13 +20,12 @@ LONGEST_QUEUE = 3600.0  # seconds; what claims more is no arrival but another cl
 
 @dataclass
 class Job:
-    id: str  # TorchServe's, which it also sends as the header x-request-id
     request: Request
+    task: Task
     queued: float | None = None  # seconds from the proxy to the handler, where there is a proxy
     seconds: dict[Stage, list[float]] = field(default_factory=lambda: {stage: [] for stage in STAGES})
-    images: list[Prepared | ItemError] = field(default_factory=list)
-    outcomes: list[Outcome] = field(default_factory=list)
-    answer: Answer | None = None
+    outcomes: Sequence[Outcome | ItemError] = ()  # one an image
+    answer: Answer | None = None  # set when the batch is reported
 
     def timed(self, stage: Stage, function: Callable[..., Result]) -> Callable[..., Result]:
         """The function, with each call's time added to the stage's, also when it raises."""
@@ -40,29 +39,37 @@ class Job:
 
         return call
 
-    def log_fields(self, batch: int, inference: float) -> dict[str, Any]:
-        """What the log says of it: nothing that the client wrote. `batch`: requests that shared `inference` seconds."""
-        assert self.answer is not None
-        seconds = {stage: sum(taken) for stage, taken in self.seconds.items()} | {"inference": inference}
-        if self.queued is not None:
-            seconds["queue"] = self.queued
+
+@dataclass(frozen=True)
+class Batch:
+    """What was answered together: the event of which an adapter makes log lines and metrics."""
+
+    jobs: Sequence[Job]
+    inference: float  # seconds of the forward passes
+
+    def log_fields(self, job: Job) -> dict[str, Any]:
+        """What the log says of a job: nothing that the client wrote."""
+        assert job.answer is not None
+        seconds = {stage: sum(taken) for stage, taken in job.seconds.items()} | {"inference": self.inference}
+        if job.queued is not None:
+            seconds["queue"] = job.queued
         return {
-            "request_id": self.id,
-            "status": self.answer.status,
-            "code": self.answer.code,
-            "protocol": self.request.protocol,
-            "images": len(self.request.payloads),
-            "bytes": sum(len(payload) for payload in self.request.payloads if isinstance(payload, bytes)),
-            "batch": batch,
+            "request_id": job.request.id,
+            "status": job.answer.status,
+            "code": job.answer.code,
+            "protocol": job.task.protocol,
+            "images": len(job.task.payloads),
+            "bytes": sum(len(payload) for payload in job.task.payloads if isinstance(payload, bytes)),
+            "batch": len(self.jobs),
             "seconds": {name: round(value, 6) for name, value in seconds.items()},
         }
 
 
-def queued_seconds(headers: Mapping[str, object], now: float) -> float | None:
+def queued_seconds(headers: Mapping[str, str], now: float) -> float | None:
     """Seconds since the arrival that a header claims, or None if it claims none that can be. `now` is time.time()."""
-    for name, value in headers.items():
-        if name.lower() == ARRIVAL and isinstance(value, str) and value.isascii() and value.isdecimal():
-            seconds = now - int(value[:20]) / 1000
-            # The header has whole milliseconds, so a request may seem to come from the future, but not by much.
-            return max(seconds, 0.0) if -0.01 < seconds < LONGEST_QUEUE else None
-    return None
+    arrival = headers.get(ARRIVAL, "")
+    if not (arrival.isascii() and arrival.isdecimal()):
+        return None
+    seconds = now - int(arrival[:20]) / 1000
+    # The header has whole milliseconds, so a request may seem to come from the future, but not by much.
+    return max(seconds, 0.0) if -0.01 < seconds < LONGEST_QUEUE else None

@@ -1,7 +1,5 @@
 """timm + safetensors on a device: prepared images → scores [N, C] float32."""
 
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +12,13 @@ from safetensors.torch import load_file
 
 from handler.calibration import Calibration
 from handler.contents import WEIGHTS_FILE
+from handler.engines import ENGINES, Logits, Plan
 from handler.errors import LoadError, one_line
+from handler.settings import EngineName
 
-# torch's CPU allocator raises a bare RuntimeError (c10/core/impl/alloc_cpu.cpp), and a frozen network's GPU one. Of a
-# compiled network's every failure nothing but the call is said; once it has run, there is hardly another.
+# torch's CPU allocator raises a bare RuntimeError (c10/core/impl/alloc_cpu.cpp), as a frozen network does on a GPU. A
+# compiled network names only the failed call; after warm-up the cause is almost always memory.
 OUT_OF_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "CUDA out of memory", "run_func_(")
-Logits = Callable[[torch.Tensor], torch.Tensor]  # prepared images [N, ...] → logits [N, C] float32
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -55,49 +54,46 @@ class Model:
         forward = Forward(network, normalise, DTYPES[precision])
         self.logits: Logits = forward.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self.device = device
+        self.precision = precision
         self.calibration = None
         if calibration is not None and calibration.changes:
             pair = np.stack([calibration.scale, calibration.shift]).astype(np.float32)
             self.calibration = torch.from_numpy(pair).to(device)
 
     @torch.inference_mode()
-    def freeze(self, example: NDArray[Any], tolerance: float, source: object) -> None:
-        """Records the network once, with its weights as constants and batch norm folded into the convolutions.
-
-        example: prepared images, [N, ...]. Raises LoadError where the record's scores differ by more than `tolerance`.
-        """
-
-        def record(images: torch.Tensor) -> Logits:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # what it warns of is tried below
-                return torch.jit.freeze(torch.jit.trace(self.logits, images, check_trace=False))  # type: ignore[no-untyped-call, no-any-return]
-
-        self.replace(record, example, tolerance, "frozen", source)
-
-    @torch.inference_mode()
-    def replace(
+    def use(
         self,
-        make: Callable[[torch.Tensor], Logits],
+        name: EngineName,
         example: NDArray[Any],
         tolerance: float,
-        engine: str,
         source: object,
+        archive: Path = Path(),
+        weights_sha256: str = "",
     ) -> None:
-        """From now on takes the logits from what `make` gives for prepared images.
+        """Computes the logits by an engine from now on. A new model is `eager`.
 
-        Raises LoadError where it fails, or its scores differ from those of the network as Python runs it by more than
-        `tolerance`."""
-        images = torch.from_numpy(example).to(self.device)
+        example: prepared images [N, ...]. archive: unpacked, for an engine that reads files.
+        Raises LoadError where the engine does not run on this device or fails on this network, or where its scores
+        differ by more than `tolerance` from those of the network as Python runs it.
+        """
+        engine, eager, images = ENGINES[name], self.logits, torch.from_numpy(example).to(self.device)
+        if self.device.type not in engine.devices:
+            where = " or ".join(engine.devices)
+            raise LoadError(source, f"engine: {name}, on {self.device}, expected frozen: it runs on {where} alone")
         try:
-            logits = make(images)
+            logits = engine.load(Plan(eager, images, self.precision, archive, weights_sha256))
+            if logits is eager:
+                return
             # Of one image, too: a record may hold the size of its example.
-            pairs = [(self._score(logits(each)), self._score(self.logits(each))) for each in (images, images[:1])]
-            worst = max(float((one - other).abs().max()) for one, other in pairs)
+            pairs = [(self._score(logits(batch)), self._score(eager(batch))) for batch in (images, images[:1])]
+            worst = max(float((scores - expected).abs().max()) for scores, expected in pairs)
+        except LoadError:
+            raise
         except Exception as error:  # whatever the network raises under the tracer
             reason = one_line(error)[-200:]
-            raise LoadError(source, f"engine: {engine}, expected eager: this architecture fails: {reason}") from None
+            raise LoadError(source, f"engine: {name}, expected eager: it needs {engine.needs}: {reason}") from None
         if not worst <= tolerance:
-            raise LoadError(source, f"engine: {engine}, expected eager: scores differ by {worst:.4f}")
+            raise LoadError(source, f"engine: {name}, expected eager: scores differ by {worst:.4f}")
         self.logits = logits
 
     @torch.inference_mode()

@@ -1,10 +1,10 @@
 """What a request may ask for beside its images: threshold, top_k, all_scores.
 
-Each can come as a form field, a JSON key or a header; a field wins over a header.
+An option comes as a form field, a JSON key or a header. A field wins over a header.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,37 +12,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handler.errors import BadOption
-from handler.settings import Settings
 from handler.thresholds import EXPECTED, is_threshold
 
 HEADERS = {"threshold": "x-threshold", "top_k": "x-top-k", "all_scores": "x-all-scores"}
-NAMES = tuple(HEADERS)
 
 
 @dataclass(frozen=True)
 class Options:
+    """What one request asks of every stage."""
+
     thresholds: NDArray[np.float64]  # [C]
-    top_k: int
-    all_scores: bool
+    top_k: int  # how many of the best scores are listed
+    all_scores: bool  # whether the score of every label is listed
 
 
 def parse_options(
-    fields: Mapping[str, object],
-    headers: Mapping[str, str],
-    labels: Sequence[str],
-    thresholds: NDArray[np.float64],
-    settings: Settings,
+    fields: Mapping[str, object], headers: Mapping[str, str], indices: Mapping[str, int], defaults: Options
 ) -> Options:
-    """headers have lower-case names. Raises BadOption."""
+    """Returns the options of one request. Raises BadOption.
+
+    headers: by their names in lower case. indices: of each label, by its name.
+    """
     for name in fields:
-        if name not in NAMES:
-            raise BadOption(f"{_quote(name)} is no option. Options are {', '.join(NAMES)}.")
-    asked = {name: headers[header] for name, header in HEADERS.items() if header in headers} | dict(fields)
-    values = {name: _value(name, value) for name, value in asked.items()}
+        if name not in HEADERS:
+            raise BadOption(f"{_quote(name)} is no option. Options are {', '.join(HEADERS)}.")
+    given = {name: headers[header] for name, header in HEADERS.items() if header in headers} | dict(fields)
+    values = {name: _value(name, value) for name, value in given.items()}
     return Options(
-        thresholds=_thresholds(values["threshold"], labels, thresholds) if "threshold" in values else thresholds,
-        top_k=_top_k(values.get("top_k", min(settings.top_k, len(labels))), len(labels)),
-        all_scores=_flag(values.get("all_scores", False)),
+        thresholds=_thresholds(values["threshold"], indices, defaults.thresholds)
+        if "threshold" in values
+        else defaults.thresholds,
+        top_k=_top_k(values.get("top_k", defaults.top_k), len(indices)),
+        all_scores=_flag(values.get("all_scores", defaults.all_scores)),
     )
 
 
@@ -56,19 +57,19 @@ def _value(name: str, value: object) -> object:
     return value
 
 
-def _thresholds(value: object, labels: Sequence[str], thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
+def _thresholds(value: object, indices: Mapping[str, int], defaults: NDArray[np.float64]) -> NDArray[np.float64]:
     if is_threshold(value):
-        return np.full_like(thresholds, value)
+        return np.full_like(defaults, value)
     if not isinstance(value, dict):
         raise BadOption(f"threshold: expected {EXPECTED}, or an object of labels with such numbers.")
-    changed = thresholds.copy()
+    thresholds = defaults.copy()
     for name, number in value.items():
-        if name not in labels:
+        if name not in indices:
             raise BadOption(f"threshold: {_quote(name)} is no label of this model.")
         if not is_threshold(number):
             raise BadOption(f"threshold: of {_quote(name)}: expected {EXPECTED}.")
-        changed[labels.index(name)] = number
-    return changed
+        thresholds[indices[name]] = number
+    return thresholds
 
 
 def _top_k(value: Any, classes: int) -> int:

@@ -24,9 +24,9 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 import albumentations as A
 import albumentations.pytorch
 
-# Wide, tall and small: every photo must come out in one shape. (height, width)
+# Wide, tall and small photos, (height, width): all must come out in one shape.
 PROBES = ((300, 451), (451, 300), (64, 64))
-RUNS = 5  # of each, to catch a random choice that each run makes anew
+RUNS = 5  # of each probe, to catch a random choice
 
 
 class Normalise(torch.nn.Module):
@@ -56,14 +56,19 @@ class Resize:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """`prepare` is done for each photo, `normalise` for each batch."""
+    """`prepare` runs for each photo, `normalise` for each batch."""
 
     prepare: Callable[[NDArray[np.uint8]], NDArray[Any]]  # [h, w, 3] uint8 → what `normalise` takes a batch of
-    normalise: torch.nn.Module  # [N, H, W, 3] uint8, or what is done already → [N, 3, H, W] float32
+    normalise: torch.nn.Module  # [N, H, W, 3] uint8, or an identity where `prepare` has done it → [N, 3, H, W] float32
     resize: Resize | None
 
+    def prepared_shape(self, input_shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """What `prepare` gives where the network takes (3, H, W)."""
+        channels, height, width = input_shape
+        return (height, width, channels) if isinstance(self.normalise, Normalise) else input_shape
+
     def __call__(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
-        """The whole of it: [h, w, 3] uint8 → [3, H, W] float32."""
+        """Prepares and normalises one photo: [h, w, 3] uint8 → [3, H, W] float32."""
         return self.normalise(torch.from_numpy(self.prepare(pixels)[None].copy()))[0]  # type: ignore[no-any-return]
 
 
@@ -76,7 +81,10 @@ def read_pipeline(directory: Path) -> tuple[Pipeline, tuple[int, int, int]]:
 
 
 def make_pipeline(serialized: Any, source: object) -> Pipeline:
-    """The serialized dict, with its normalisation put off where that gives the same bits."""
+    """Makes the pipeline of a serialized dict. Normalisation waits for the batch where that gives the same bits.
+
+    Raises LoadError.
+    """
     if not isinstance(serialized, dict) or "transform" not in serialized:
         raise LoadError(source, "transform: missing, expected what albumentations.to_dict returns")
     _check_certain(serialized["transform"], source)
@@ -110,7 +118,7 @@ def _resize(step: Any) -> Resize | None:
 
 
 def _normalise(step: Any) -> Normalise | None:
-    """Its counterpart for a batch, if for every value of a byte it gives the same bits."""
+    """The same normalisation for a batch, if it gives the same bits for every value of a byte."""
     if not isinstance(step, A.Normalize) or step.normalization != "standard":
         return None
     normalise = Normalise(step.mean, step.std, step.max_pixel_value)
@@ -148,24 +156,27 @@ def _check_certain(step: Any, source: object) -> None:
 def probe(pipeline: Pipeline, source: object) -> tuple[int, int, int]:
     """Runs the pipeline on noise of several shapes and returns the one shape (3, H, W) that comes out.
 
-    Raises LoadError where the shape depends on the photo, the samples aren't float32, or two runs differ: a random
-    augmentation belongs to training.
+    Raises LoadError where the shape depends on the photo, where the samples aren't float32, or where two runs differ: a
+    random augmentation belongs to training.
     """
-    noise = np.random.default_rng(0)
-    shapes = set()
-    for height, width in PROBES:
-        pixels = noise.integers(0, 256, (height, width, 3), dtype=np.uint8)
-        try:
-            first, *others = (pipeline(pixels) for _ in range(RUNS))
-        except Exception as error:
-            reason = one_line(error)
-            raise LoadError(source, f"transform: fails on an image of {width} x {height}: {reason}") from None
-        if first.dtype != torch.float32:
-            raise LoadError(source, f"transform: gives {first.dtype}, expected float32 (is Normalize missing?)")
-        if not all(torch.equal(first, other) for other in others):
-            raise LoadError(source, "transform: two runs differ, expected the deterministic validation pipeline")
-        shapes.add(tuple(first.shape))
-    shape = shapes.pop()
-    if shapes or len(shape) != 3 or shape[0] != 3:
-        raise LoadError(source, f"transform: gives {shape} and {sorted(shapes)}, expected one shape (3, height, width)")
+    shapes = {_probe_shape(pipeline, height, width, source) for height, width in PROBES}
+    if len(shapes) == 1 and len(shape := next(iter(shapes))) == 3:
+        # Padding shows only on a photo that is larger than what it pads to.
+        shapes.add(_probe_shape(pipeline, 2 * shape[1] + 1, 2 * shape[2] + 3, source))
+    shape, *others = sorted(shapes)
+    if others or len(shape) != 3 or shape[0] != 3:
+        raise LoadError(source, f"transform: gives {shape} and {others}, expected one shape (3, height, width)")
     return shape
+
+
+def _probe_shape(pipeline: Pipeline, height: int, width: int, source: object) -> tuple[int, ...]:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    try:
+        first, *others = (pipeline(pixels) for _ in range(RUNS))
+    except Exception as error:  # whatever the transforms raise
+        raise LoadError(source, f"transform: fails on an image of {width} x {height}: {one_line(error)}") from None
+    if first.dtype != torch.float32:
+        raise LoadError(source, f"transform: gives {first.dtype}, expected float32 (is Normalize missing?)")
+    if not all(torch.equal(first, other) for other in others):
+        raise LoadError(source, "transform: two runs differ, expected the deterministic validation pipeline")
+    return tuple(first.shape)

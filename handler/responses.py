@@ -1,4 +1,4 @@
-"""Outcomes → response bodies. The TypedDicts are the schema that docs/api.md shows."""
+"""Outcomes → answers. The TypedDicts are the schema that docs/api.md shows."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handler.classifier import Classifier
-from handler.decode import FORMATS
 from handler.errors import ItemError, error_body
+from handler.formats import FORMATS
+from handler.item import Outcome
+from handler.messages import Answer
 from handler.options import HEADERS, Options
-from handler.requests import Request
+from handler.parser import Task
 from handler.thresholds import Decision, decide, rank
-
-Outcome = NDArray[np.float32] | ItemError
 
 
 class Label(TypedDict):
@@ -39,16 +39,7 @@ class Prediction(TypedDict):
     model: ModelId
 
 
-OK = "ok"
 SPEED = ("decode", "precision", "engine", "torch_threads", "decode_threads", "tuned")  # settings that describe shows
-
-
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    body: bytes
-    code: str = OK  # or that of the error by which the status was chosen
-    decisions: tuple[Decision, ...] = ()  # of the images that were classified
 
 
 @dataclass(frozen=True)
@@ -56,38 +47,41 @@ class Responder:
     classifier: Classifier
     model: ModelId
 
-    def answer(self, request: Request, outcomes: Sequence[Outcome]) -> Answer:
-        """One outcome an image, in the request's order.
+    def answer(self, task: Task, outcomes: Sequence[Outcome | ItemError]) -> Answer:
+        """Takes one outcome an image, in the request's order.
 
         The status is 200 if any image was classified, else that of the first error. KServe v2 has no place for an
         error beside answers, so there one bad image fails its request.
         """
-        if request.error is not None:
-            return self._refusal(request, request.error, None)
-        assert request.options is not None
-        thresholds, fallback = request.options.thresholds, self.classifier.settings.fallback
-        decided = [one if isinstance(one, ItemError) else decide(one, thresholds, fallback) for one in outcomes]
-        decisions = tuple(one for one in decided if isinstance(one, Decision))
-        errors = [(index, one) for index, one in enumerate(outcomes) if isinstance(one, ItemError)]
-        if errors and (request.protocol == "v2" or (not decisions and request.protocol == "v1")):
-            return replace(self._refusal(request, errors[0][1], errors[0][0]), decisions=decisions)
-        if request.protocol == "v2":
-            answer = _json(200, self._tensors(request, outcomes, decisions))
+        if task.error is not None:
+            return self._refusal(task, task.error, None)
+        assert task.options is not None
+        errors = [(index, result) for index, result in enumerate(outcomes) if isinstance(result, ItemError)]
+        decisions = {
+            index: decide(result.scores, task.options.thresholds, self.classifier.settings.fallback)
+            for index, result in enumerate(outcomes)
+            if not isinstance(result, ItemError)
+        }
+        if errors and (task.protocol == "v2" or (not decisions and task.protocol == "v1")):
+            index, error = errors[0]
+            answer = self._refusal(task, error, index)
+        elif task.protocol == "v2":
+            answer = _answer(200, self._tensors(task, outcomes, decisions))
         else:
             predictions = [
-                error_body(one, index)
-                if isinstance(one, ItemError)
-                else self._prediction(outcomes[index], one, request.options)
-                for index, one in enumerate(decided)
+                error_body(result, index)
+                if isinstance(result, ItemError)
+                else self._prediction(result, decisions[index], task.options)
+                for index, result in enumerate(outcomes)
             ]
-            status, code = (200, OK) if decisions else (errors[0][1].status, errors[0][1].code)
-            answer = _json(status, {"predictions": predictions} if request.many else predictions[0], code)
-        return replace(answer, decisions=decisions)
+            content = {"predictions": predictions} if task.many else predictions[0]
+            answer = _answer(200, content) if decisions else _answer(errors[0][1].status, content, errors[0][1])
+        return replace(answer, decisions=tuple(decisions.values()))
 
     def describe(self) -> Answer:
         """What TorchServe shows at GET /models/NAME?customized=true."""
         classifier, limits = self.classifier, self.classifier.settings.limits
-        return _json(
+        return _answer(
             200,
             {
                 "model": self.model,
@@ -98,7 +92,7 @@ class Responder:
                 ],
                 "calibration": classifier.calibration.to_dict(classifier.labels),
                 "input_shape": classifier.input_shape,
-                "formats": FORMATS,
+                "formats": list(FORMATS),
                 "limits": vars(limits),
                 "fallback": classifier.settings.fallback,
                 "top_k": min(classifier.settings.top_k, len(classifier.labels)),
@@ -110,13 +104,14 @@ class Responder:
             },
         )
 
-    def _refusal(self, request: Request, error: ItemError, index: int | None) -> Answer:
-        if request.protocol == "native":
-            return _json(error.status, error_body(error, index), error.code)
+    def _refusal(self, task: Task, error: ItemError, index: int | None) -> Answer:
+        if task.protocol == "native":
+            return _answer(error.status, error_body(error, index), error)
         place = "" if index is None else f" (image {index})"
-        return _json(error.status, {"error": f"{error.code}: {error}{place}"}, error.code)
+        return _answer(error.status, {"error": f"{error.code}: {error}{place}"}, error)
 
-    def _prediction(self, scores: Any, decision: Decision, options: Options) -> Prediction:
+    def _prediction(self, outcome: Outcome, decision: Decision, options: Options) -> Prediction:
+        scores = outcome.scores
         prediction: Prediction = {
             "labels": [self._label(index, scores, options) for index in decision.labels],
             "top_k": [self._label(index, scores, options) for index in rank(scores, options.top_k)],
@@ -137,21 +132,23 @@ class Responder:
             "threshold": float(options.thresholds[index]),
         }
 
-    def _tensors(self, request: Request, outcomes: Sequence[Any], decisions: Sequence[Decision]) -> dict[str, Any]:
+    def _tensors(self, task: Task, outcomes: Sequence[Any], decisions: Mapping[int, Decision]) -> dict[str, Any]:
         """KServe v2: scores [N, C], fired [N, C], fallback [N] and the names of the C labels."""
         labels = self.classifier.labels
         shape = [len(outcomes), len(labels)]
-        fired = [index in decision.labels for decision in decisions for index in range(len(labels))]
+        fired = np.zeros(shape, dtype=bool)
+        for index, decision in decisions.items():
+            fired[index, list(decision.labels)] = True
         outputs = [
-            ("scores", "FP32", shape, [float(score) for scores in outcomes for score in scores]),
-            ("fired", "BOOL", shape, fired),
-            ("fallback", "BOOL", shape[:1], [decision.fallback for decision in decisions]),
+            ("scores", "FP32", shape, [float(score) for outcome in outcomes for score in outcome.scores]),
+            ("fired", "BOOL", shape, fired.ravel().tolist()),
+            ("fallback", "BOOL", shape[:1], [decision.fallback for decision in decisions.values()]),
             ("labels", "BYTES", shape[1:], list(labels)),
         ]
         return {
             "model_name": self.model["name"],
             "model_version": self.model["version"],
-            **({"id": request.id} if request.id is not None else {}),
+            **({"id": task.id} if task.id is not None else {}),
             "outputs": [
                 {"name": name, "datatype": datatype, "shape": shape, "data": data}
                 for name, datatype, shape, data in outputs
@@ -159,5 +156,10 @@ class Responder:
         }
 
 
-def _json(status: int, content: Mapping[str, Any], code: str = OK) -> Answer:
-    return Answer(status, json.dumps(content, allow_nan=False).encode(), code)
+def _answer(status: int, content: Mapping[str, Any], error: ItemError | None = None) -> Answer:
+    """`error`: the one that decided the status."""
+    body = json.dumps(content, allow_nan=False).encode()
+    if error is None:
+        return Answer(status, body)
+    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    return Answer(status, body, headers=headers, code=error.code)

@@ -58,8 +58,9 @@ def parse_thresholds(value: object, labels: Sequence[str], source: object) -> ND
         value = dict(zip(labels, value, strict=True))
     if not isinstance(value, Mapping):
         raise LoadError(source, f"{value!r}, expected {EXPECTED_FILE}")
+    known = set(labels)
     for name in value:
-        if name not in labels:
+        if name not in known:
             raise LoadError(source, f"{name!r}: unknown label, expected one of the model's labels")
     for name in labels:
         if name not in value:

@@ -22,9 +22,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from handler.classifier import WARM_UPS, Classifier
+from handler.classifier import WARM_UPS, Classifier, Share
 from handler.cores import available_cores, use_threads
 from handler.errors import ItemError, LoadError
+from handler.server_settings import read_server_settings
 from scripts.archive.compiler import compile_network
 from scripts.archive.manifest import read_archive
 from scripts.archive.mar import check_target
@@ -104,7 +105,8 @@ def try_networks(archive: Path, photos: Sequence[bytes], device: torch.device) -
     trials: list[Trial] = []
     use_threads(available_cores())
     with unpacked(archive) as directory:
-        plain = _scores(Classifier.load(directory, device, **PLAIN), photos)
+        share = Share(read_server_settings(directory).batchSize)
+        plain = _scores(Classifier.load(directory, device, share, **PLAIN), photos)
         for precision in precisions:
             for engine in ("eager", "frozen", *(["compiled"] if device.type == "cpu" else [])):
                 settings = {"engine": engine, "precision": precision}
@@ -112,7 +114,9 @@ def try_networks(archive: Path, photos: Sequence[bytes], device: torch.device) -
                 try:
                     if engine == "compiled":
                         compile_network(directory, precision)
-                    classifier = Classifier.load(directory, device, **settings, decode="exact", golden_tolerance=0.5)
+                    classifier = Classifier.load(
+                        directory, device, share, **settings, decode="exact", golden_tolerance=0.5
+                    )
                 except LoadError as error:
                     _show("network", settings, f"{error}")
                     continue

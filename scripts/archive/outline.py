@@ -17,7 +17,8 @@ from handler.errors import LoadError, one_line
 from handler.files import read_json
 from handler.golden import GOLDEN_DIRECTORY, GOLDEN_FILE, Golden, read_golden
 from handler.labels import LABELS_FILE, read_labels
-from handler.settings import CONFIG_FILE, ServerSettings, Settings, read_settings
+from handler.server_settings import ServerSettings, read_server_settings
+from handler.settings import CONFIG_FILE, Settings, read_settings
 from handler.thresholds import read_thresholds
 from scripts.archive.manifest import Archive, read_archive
 
@@ -44,7 +45,7 @@ def check_archive(path: Path) -> CheckedArchive:
     """Raises LoadError, which names the archive, and in it the file, the key and what was expected."""
     archive = read_archive(path)
     with unpacked(path) as directory:
-        settings, server = read_settings(directory)
+        settings, server = read_settings(directory), read_server_settings(directory)
         labels = read_labels(directory)
         read_thresholds(directory, labels)
         read_calibration(directory, labels)
@@ -59,7 +60,7 @@ def check_archive(path: Path) -> CheckedArchive:
 def read_outline(archive: Archive) -> Outline:
     """Raises LoadError. Quick however large the archive is."""
     with unpacked(archive.path, lambda name: name in (CONFIG_FILE, LABELS_FILE)) as directory:
-        settings, server = read_settings(directory)
+        settings, server = read_settings(directory), read_server_settings(directory)
         return Outline(archive, read_labels(directory), settings, server)
 
 

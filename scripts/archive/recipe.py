@@ -32,7 +32,7 @@ class Recipe:
     licence: str | None = None
     notes: str | None = None
     handler: dict[str, Any] = field(default_factory=dict)  # handler.settings.Settings, less the architecture
-    torchserve: dict[str, Any] = field(default_factory=dict)  # handler.settings.ServerSettings
+    torchserve: dict[str, Any] = field(default_factory=dict)  # handler.server_settings.ServerSettings
 
 
 KINDS: dict[str, tuple[tuple[type, ...], str]] = {

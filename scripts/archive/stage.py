@@ -24,7 +24,9 @@ from handler.golden import GOLDEN_DIRECTORY, GOLDEN_FILE
 from handler.labels import LABELS_FILE
 from handler.model import create_network, load_weights
 from handler.preprocess import make_pipeline, probe
-from handler.settings import CONFIG_FILE, ServerSettings, Settings, read_section, write_settings
+from handler.sections import read_section
+from handler.server_settings import ServerSettings, write_settings
+from handler.settings import CONFIG_FILE, Settings
 from handler.thresholds import THRESHOLDS_FILE, parse_thresholds
 from scripts.archive.checkpoint import Checkpoint, read_checkpoint
 from scripts.archive.measured import check_weights, read_calibrated, read_card

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from handler.compiled import COMPILED_FILE, NETWORK_FILE
-from handler.settings import CONFIG_FILE, read_settings, write_settings
+from handler.server_settings import read_server_settings, write_settings
+from handler.settings import CONFIG_FILE, read_settings
 from scripts.archive.compiler import compile_network
 from scripts.archive.manifest import MANIFEST, read_archive
 from scripts.archive.mar import ADAPTER, pack
@@ -24,7 +25,7 @@ def write_variant(
         # What the archiver adds itself.
         shutil.rmtree(directory / Path(MANIFEST).parent)
         (directory / Path(ADAPTER).name).unlink()
-        settings, server = read_settings(directory)
+        settings, server = read_settings(directory), read_server_settings(directory)
         changed = replace(settings, **handler)
         if {"engine", "precision"} & handler.keys():
             for name in (NETWORK_FILE, COMPILED_FILE):

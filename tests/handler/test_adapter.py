@@ -17,6 +17,7 @@ from handler import adapter
 from handler.adapter import MultiLabelHandler
 from handler.errors import LoadError
 from handler.log import log_as_json
+from handler.messages import Request
 
 
 def _context(directory: Path) -> Any:
@@ -118,6 +119,17 @@ def test_the_end_of_a_stream_is_said_to_grpc_alone(handler: MultiLabelHandler, d
     assert sent == ["false", None]
 
 
+def test_rows_become_requests(handler: MultiLabelHandler, demo_directory: Path) -> None:
+    """Form fields stand among TorchServe's headers as mappings: none of them is taken for a header."""
+    form = {"x-top-k": {"content-type": "text/plain"}, "explain": {"content-type": None}, "X-Threshold": "0.3"}
+    handler.context = _context(demo_directory)
+    handler.context.request_processor = [RequestProcessor(form), RequestProcessor({"explain": "True"})]
+    handler.context.request_ids = {0: "a", 1: "b"}
+    first, second = handler.preprocess([{"data": COFFEE, "top_k": b"1"}, {"body": COFFEE}])
+    assert first == Request("a", "predict", {"x-threshold": "0.3"}, (("data", COFFEE), ("top_k", b"1")))
+    assert second == Request("b", "explain", {"explain": "True"}, body=COFFEE)
+
+
 def test_describe_is_a_row_without_any_input(handler: MultiLabelHandler, demo_directory: Path) -> None:
     [described], _ = _handle(handler, demo_directory, [{}], {0: {"describe": "True"}})
     assert described["architecture"] == "tf_efficientnet_lite0"
@@ -178,7 +190,7 @@ def test_what_has_no_memory_is_a_503_that_says_when_to_ask_again(
     def exhausted(images: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(handler.classifier.model, "scores", exhausted)
+    monkeypatch.setattr(handler.service.classifier.model, "scores", exhausted)
     context = _context(demo_directory)
     context.request_processor = [RequestProcessor({}), RequestProcessor({})]
     context.request_ids = {0: "a", 1: "b"}

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from samples import CHELSEA, COFFEE, chelsea
 
 from handler.classifier import Classifier
-from handler.errors import BadBase64, ItemError, LoadError, OutOfMemory
+from handler.errors import BadBase64, ItemError, LoadError, OutOfMemory, UnsupportedSize
+from handler.item import Item
 
 CPU = torch.device("cpu")
 
@@ -72,21 +73,38 @@ class Crammed:
 
 def test_a_batch_that_the_memory_does_not_do_for_is_tried_one_by_one(demo: Classifier) -> None:
     model = Crammed(never=0.25)
-    images = [np.full((4, 4, 3), value) for value in (0.5, 0.25, 0.75)]
-    first, second, third = dataclasses.replace(demo, model=model).score(images)  # type: ignore[arg-type]
+    items: list[Item[NDArray[Any]] | ItemError] = [
+        Item(np.full((4, 4, 3), value), demo.options) for value in (0.5, 0.25, 0.75)
+    ]
+    first, second, third = dataclasses.replace(demo, model=model).score(items)  # type: ignore[arg-type]
     assert model.passes == [3, 1, 1, 1]
     assert model.freed == 1
     assert isinstance(second, OutOfMemory)
     assert not isinstance(first, ItemError)
     assert not isinstance(third, ItemError)
-    assert (first[0], third[0]) == (0.5, 0.75)
+    assert (first.scores[0], third.scores[0]) == (0.5, 0.75)
 
 
 def test_one_image_that_the_memory_does_not_do_for_is_tried_again_once(demo: Classifier) -> None:
     model = Crammed(never=0.25)
-    [outcome] = dataclasses.replace(demo, model=model).score([np.full((4, 4, 3), 0.25)])  # type: ignore[arg-type]
+    item: Item[NDArray[Any]] = Item(np.full((4, 4, 3), 0.25), demo.options)
+    [outcome] = dataclasses.replace(demo, model=model).score([item])  # type: ignore[arg-type]
     assert model.passes == [1, 1]
     assert isinstance(outcome, OutOfMemory)
+
+
+def test_a_photo_that_comes_out_in_another_shape_fails_alone(demo: Classifier) -> None:
+    """As a padding does that the photo is larger than."""
+
+    def prepare(pixels: NDArray[np.uint8]) -> NDArray[Any]:
+        return np.zeros((224, 224, 3) if pixels.shape[1] < 600 else (*pixels.shape[:2], 3), np.uint8)
+
+    padding = dataclasses.replace(demo, pipeline=dataclasses.replace(demo.pipeline, prepare=prepare))
+    first, second, third = padding.classify([COFFEE, CHELSEA, CHELSEA])  # 600 and 451 pixels wide
+    assert isinstance(first, UnsupportedSize)
+    assert "600 x 400" in str(first)
+    assert not isinstance(second, ItemError)
+    assert not isinstance(third, ItemError)
 
 
 def test_a_score_that_is_no_number_fails_its_image_alone(demo: Classifier) -> None:

@@ -14,8 +14,9 @@ import torch
 from samples import encode, free_ports, noise
 
 from handler.classifier import Classifier
-from handler.compiled import COMPILED_FILE, NETWORK_FILE, load_compiled
+from handler.compiled import COMPILED_FILE, NETWORK_FILE
 from handler.errors import LoadError
+from handler.model import Model, create_network
 from handler.settings import read_settings
 from scripts.archive.compiler import compile_network
 from scripts.archive.manifest import read_archive
@@ -103,15 +104,17 @@ def test_missing_or_damaged(directory: Path, damage: Callable[[Path], Any], mess
 
 
 def test_not_on_a_gpu(directory: Path) -> None:
-    with pytest.raises(LoadError, match=r"handler\.engine: compiled, on cuda:0, expected frozen"):
-        load_compiled(directory, torch.device("cuda:0"), "float32", "", np.zeros((1, 2)))
+    model = Model(create_network("test_vit", 3, {}, "here"), CPU, torch.nn.Identity())
+    model.device = torch.device("meta")  # stands for any other
+    with pytest.raises(LoadError, match=r"handler: engine: compiled, on meta, expected frozen: it runs on cpu alone"):
+        model.use("compiled", np.zeros((1, 2)), 0.01, "handler", directory)
 
 
 def test_other_settings_keep_the_network_and_another_engine_drops_it(compiled_mar: Path, tmp_path: Path) -> None:
     write_variant(compiled_mar, tmp_path / "kept.mar", {"top_k": 2}, {})
     write_variant(compiled_mar, tmp_path / "dropped.mar", {"engine": "frozen"}, {})
     with unpacked(compiled_mar) as old, unpacked(tmp_path / "kept.mar") as kept:
-        assert read_settings(kept)[0].top_k == 2
+        assert read_settings(kept).top_k == 2
         for name in (NETWORK_FILE, COMPILED_FILE):
             assert (kept / name).read_bytes() == (old / name).read_bytes()
     with unpacked(tmp_path / "dropped.mar") as dropped:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from handler.log import FIELDS, log_as_json
+from handler.log import FIELDS, about, log_as_json
 
 
 @pytest.fixture
@@ -54,3 +54,15 @@ def test_the_line_begins_as_log4j_expects_it(logger: logging.Logger, capsys: pyt
     log_as_json("test.log")
     logger.info("x")
     assert capsys.readouterr().out.startswith('{"time": ')
+
+
+def test_lines_about_requests_name_them(logger: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+    log_as_json("test.log")
+    with about("a", "b"):
+        logger.error("both")
+        with about("a"):
+            logger.error("one of them")
+    logger.error("none")
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line.get("request_ids") for line in lines] == [["a", "b"], None, None]
+    assert [line.get("request_id") for line in lines] == [None, "a", None]

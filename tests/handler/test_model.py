@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -6,9 +7,11 @@ import torch
 from safetensors.torch import save_file
 from samples import TINY, random_weights
 
+from handler.engines import ENGINES
 from handler.errors import LoadError
 from handler.model import Model, create_network, load_weights, read_weights
 from handler.preprocess import Normalise
+from handler.settings import EngineName
 
 CPU = torch.device("cpu")
 AS_IT_IS = torch.nn.Identity()
@@ -99,7 +102,7 @@ def test_frozen_scores_are_those_of_the_network_for_any_batch() -> None:
     network = create_network(TINY, 3, {}, "here")
     normalise = Normalise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 255)
     plain, frozen = (Model(network, CPU, normalise) for _ in range(2))
-    frozen.freeze(pixels[:4], 0.01, "here")
+    frozen.use("frozen", pixels[:4], 0.01, "here")
     assert isinstance(frozen.logits, torch.jit.ScriptModule)
     for images in (1, 3, 4, 8):
         np.testing.assert_allclose(frozen.scores(pixels[:images]), plain.scores(pixels[:images]), atol=1e-5)
@@ -113,7 +116,7 @@ def test_a_network_that_a_record_does_not_hold_is_refused() -> None:
             return torch.full((len(images), 3), float(len(images) % 2))
 
     with pytest.raises(LoadError, match=r"here: engine: frozen, expected eager: scores differ by 0\.2311"):
-        Model(Counting(), CPU, AS_IT_IS).freeze(IMAGES, 0.01, "here")
+        Model(Counting(), CPU, AS_IT_IS).use("frozen", IMAGES, 0.01, "here")
 
 
 def test_a_network_that_can_not_be_recorded_is_refused() -> None:
@@ -123,8 +126,14 @@ def test_a_network_that_can_not_be_recorded_is_refused() -> None:
                 raise TypeError("not under a tracer")
             return images.mean((2, 3))
 
-    with pytest.raises(LoadError, match="here: engine: frozen, expected eager: this architecture fails: not under"):
-        Model(Asking(), CPU, AS_IT_IS).freeze(IMAGES, 0.01, "here")
+    refused = r"engine: frozen, expected eager: it needs an architecture that torch.jit.trace can record: not under"
+    with pytest.raises(LoadError, match=refused):
+        Model(Asking(), CPU, AS_IT_IS).use("frozen", IMAGES, 0.01, "here")
+
+
+def test_every_engine_of_the_settings_is_in_the_table() -> None:
+    assert set(ENGINES) == set(get_args(EngineName))
+    assert all(engine.devices and engine.needs for engine in ENGINES.values())
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

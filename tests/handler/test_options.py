@@ -5,14 +5,14 @@ from hypothesis import strategies as st
 
 from handler.errors import BadOption
 from handler.options import Options, parse_options
-from handler.settings import Settings
 
 LABELS = ("ant", "bee", "cat")
 THRESHOLDS = np.array([0.4, 0.5, 0.6])
 
 
 def _parse(fields: dict[str, object], headers: dict[str, str] | None = None) -> Options:
-    return parse_options(fields, headers or {}, LABELS, THRESHOLDS, Settings("x", top_k=5))
+    defaults = Options(THRESHOLDS, 3, all_scores=False)
+    return parse_options(fields, headers or {}, {label: index for index, label in enumerate(LABELS)}, defaults)
 
 
 def test_defaults_are_the_models() -> None:

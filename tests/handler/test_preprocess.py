@@ -53,6 +53,13 @@ def test_pipelines_that_cannot_serve(steps: list[Any], message: str) -> None:
     assert message in str(caught.value)
 
 
+def test_a_padding_that_no_small_photo_exceeds_is_found() -> None:
+    serialized = _serialize(A.PadIfNeeded(512, 512), A.Normalize(), ToTensorV2())
+    del serialized["transform"]["transforms"][0]["padding"]  # which albumentations writes and warns of when it reads
+    with pytest.raises(LoadError, match=r"gives \(3, 512, 512\) and \[\(3, 1025, 1027\)\], expected one shape"):
+        probe(make_pipeline(serialized, "here"), "here")
+
+
 @pytest.mark.parametrize(
     "content",
     [[], {}, {"transform": {"__class_fullname__": "os.system"}}, {"transform": {}}, {"transform": None}],

@@ -5,14 +5,16 @@ import pytest
 import yaml
 
 from handler.errors import LoadError
-from handler.settings import Limits, ServerSettings, Settings, read_section, read_settings, write_settings
+from handler.sections import read_section
+from handler.server_settings import ServerSettings, read_server_settings, write_settings
+from handler.settings import Limits, Settings, read_settings
 
 GOOD: dict[str, Any] = {"handler": {"architecture": "resnet18"}}
 
 
 def _read(directory: Path, config: object) -> tuple[Settings, ServerSettings]:
     (directory / "model-config.yaml").write_text(yaml.safe_dump(config))
-    return read_settings(directory)
+    return read_settings(directory), read_server_settings(directory)
 
 
 def test_defaults(tmp_path: Path) -> None:
@@ -37,7 +39,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     )
     server = ServerSettings(minWorkers=2, maxWorkers=3, deviceType="gpu", deviceIds=[0, 1])
     write_settings(tmp_path / "model-config.yaml", settings, server)
-    assert read_settings(tmp_path) == (settings, server)
+    assert (read_settings(tmp_path), read_server_settings(tmp_path)) == (settings, server)
 
 
 @pytest.mark.parametrize(

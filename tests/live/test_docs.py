@@ -10,7 +10,8 @@ from types import ModuleType
 import pytest
 from samples import CHELSEA, COFFEE
 
-from handler.settings import Limits, ServerSettings, Settings
+from handler.server_settings import ServerSettings
+from handler.settings import Limits, Settings
 from scripts import calibrate, evaluate, inspect_checkpoint, score
 from scripts.build_archive import _parser
 from scripts.health import QUESTIONS

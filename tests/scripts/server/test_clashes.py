@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from handler.settings import Limits, ServerSettings, Settings
+from handler.server_settings import ServerSettings
+from handler.settings import Limits, Settings
 from scripts.archive.manifest import Archive, read_archive
 from scripts.archive.outline import Outline
 from scripts.check_settings import main

@@ -1,7 +1,7 @@
-"""A row as TorchServe hands it over → the images and options that the client sent.
+"""A request → its images and its options.
 
-Forms that are understood: raw bytes; multipart and gRPC fields; JSON with base64; KServe v1 `instances`; KServe v2
-`inputs`. The shape of the body tells them apart, as TorchServe doesn't pass on the route.
+Forms that are understood: raw bytes; the fields of a form; JSON with base64; KServe v1 `instances`; KServe v2 `inputs`.
+The shape of the body tells them apart.
 """
 
 import binascii
@@ -10,9 +10,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
 
 from handler.errors import (
     BadBase64,
@@ -27,12 +24,13 @@ from handler.errors import (
     TooManyImages,
     attempt,
 )
+from handler.messages import Request
 from handler.options import Options, parse_options
-from handler.settings import Settings
+from handler.settings import Limits
 
 Protocol = Literal["native", "v1", "v2"]
 
-# data, image_2, file[3]: TorchServe keeps one field of each name, so several images need several names.
+# data, image_2, file[3]: a server may keep one field of each name alone, so several images need several names.
 IMAGE_FIELD = re.compile(r"(data|image|file|body)s?([._-]?\d{1,4}|\[\d{0,4}\])?")
 DATA_URL = re.compile(r"data:[\w.+/-]*(;[\w=.+-]+)*;base64,", re.A)
 JSON_IMAGE_KEYS = ("image", "images", "data")
@@ -40,70 +38,65 @@ WRAPPER_KEYS = ("b64", "image", "data", "image_bytes")
 
 
 @dataclass(frozen=True)
-class Request:
-    """One request. Either `error` says why none of it can be served, or each image has its payload or its own error."""
+class Task:
+    """What is to be done for one request. Either `error` refuses all of it, or each image has its bytes or an error."""
 
     protocol: Protocol
     payloads: tuple[bytes | ItemError, ...] = ()
-    many: bool = True  # answered with a list, even of one
+    many: bool = True  # answered with a list, even of one image
     options: Options | None = None
     id: str | None = None  # KServe v2 sends it back
     error: ItemError | None = None
 
 
-@dataclass(frozen=True)
 class Parser:
-    """Knows what the model accepts. `parse` never raises ItemError: a request's failure is part of the Request."""
+    """Knows what the model accepts. `parse` never raises: a refusal is part of the task."""
 
-    labels: Sequence[str]
-    thresholds: NDArray[np.float64]
-    settings: Settings
+    def __init__(self, labels: Sequence[str], defaults: Options, limits: Limits) -> None:
+        self._indices = {label: index for index, label in enumerate(labels)}
+        self._defaults = defaults
+        self._limits = limits
 
-    def parse(self, row: Mapping[str, Any], headers: Mapping[str, object]) -> Request:
-        """headers are as TorchServe gives them: names in the client's case, form fields mixed in as mappings."""
-        plain = {name.lower(): value for name, value in headers.items() if isinstance(value, str)}
-        body = row.get("body")
-        protocol: Protocol = "native"
-        if isinstance(body, dict) and len(row) == 1:
-            protocol = "v1" if "instances" in body else "v2" if "inputs" in body else "native"
+    def parse(self, request: Request) -> Task:
+        protocol = _protocol(request)
+        task = attempt(lambda request: self._task(request, protocol), request)
+        return Task(protocol, error=task) if isinstance(task, ItemError) else task
 
-        def parse(row: Mapping[str, Any]) -> Request:
-            if headers.get("explain") == "True":
-                raise ExplainUnsupported
-            if plain.get("content-type", "").lower().startswith("application/x-www-form-urlencoded"):
-                raise FormEncoded
-            if set(row) - {"body"}:
-                return self._form(row, plain)
-            if isinstance(body, dict):
-                return self._json_object(body, protocol, plain)
-            if isinstance(body, list):
-                return self._request(protocol, body, True, {}, plain)
-            return self._raw(body, plain)
+    def _task(self, request: Request, protocol: Protocol) -> Task:
+        body, headers = request.body, request.headers
+        if request.route == "explain":
+            raise ExplainUnsupported
+        if headers.get("content-type", "").lower().startswith("application/x-www-form-urlencoded"):
+            raise FormEncoded
+        if request.fields:
+            return self._form(request.fields, headers)
+        if isinstance(body, dict):
+            return self._json_object(body, protocol, headers)
+        if isinstance(body, list):
+            return self._images(protocol, body, True, {}, headers)
+        return self._raw(body, headers)
 
-        request = attempt(parse, row)
-        return Request(protocol, error=request) if isinstance(request, ItemError) else request
-
-    def _raw(self, body: object, headers: Mapping[str, str]) -> Request:
+    def _raw(self, body: object, headers: Mapping[str, str]) -> Task:
         is_json = headers.get("content-type", "").lower().startswith("application/json")
         if body is None or body in (b"", ""):
             raise NoPayload
         if isinstance(body, bytes | bytearray):
             if is_json:
                 raise BadJson
-            return self._request("native", [bytes(body)], False, {}, headers)
+            return self._images("native", [bytes(body)], False, {}, headers)
         if is_json:
             raise BadRequest('Expected {"image": base64}, a list of base64 strings, or a KServe request.')
         raise NotAnImage
 
-    def _form(self, row: Mapping[str, Any], headers: Mapping[str, str]) -> Request:
-        images = [value for name, value in row.items() if IMAGE_FIELD.fullmatch(name) and value not in (b"", "")]
-        fields = {name: value for name, value in row.items() if not IMAGE_FIELD.fullmatch(name)}
-        return self._request("native", images, len(images) > 1, fields, headers)
+    def _form(self, fields: Sequence[tuple[str, object]], headers: Mapping[str, str]) -> Task:
+        images = [value for name, value in fields if IMAGE_FIELD.fullmatch(name) and value not in (b"", "")]
+        options = {name: value for name, value in fields if not IMAGE_FIELD.fullmatch(name)}
+        return self._images("native", images, len(images) > 1, options, headers)
 
-    def _json_object(self, body: dict[str, Any], protocol: Protocol, headers: Mapping[str, str]) -> Request:
+    def _json_object(self, body: dict[str, Any], protocol: Protocol, headers: Mapping[str, str]) -> Task:
         fields = dict(body)
         if protocol == "v1":
-            return self._request(protocol, _sequence("instances", fields.pop("instances")), True, fields, headers)
+            return self._images(protocol, _sequence("instances", fields.pop("instances")), True, fields, headers)
         if protocol == "v2":
             return self._v2(body, headers)
         given = [key for key in JSON_IMAGE_KEYS if key in fields]
@@ -111,9 +104,9 @@ class Parser:
             raise BadRequest(f"{given[0]} and {given[1]} were both sent. Send one of them.")
         images = fields.pop(given[0]) if given else []
         many = isinstance(images, list)
-        return self._request(protocol, images if many else [images], many, fields, headers)
+        return self._images(protocol, images if many else [images], many, fields, headers)
 
-    def _v2(self, body: dict[str, Any], headers: Mapping[str, str]) -> Request:
+    def _v2(self, body: dict[str, Any], headers: Mapping[str, str]) -> Task:
         inputs, fields, request_id = body["inputs"], body.get("parameters", {}), body.get("id")
         if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
             raise BadRequest("inputs: expected one tensor of BYTES, each an image in base64.")
@@ -129,9 +122,9 @@ class Parser:
             raise BadRequest("inputs[0].shape: expected a list of integers.")
         if len(shape) > 8 or math.prod(shape) != len(data):
             raise BadRequest("inputs[0].shape: does not fit the number of elements in data.")
-        return self._request("v2", data, True, fields, headers, request_id)
+        return self._images("v2", data, True, fields, headers, request_id)
 
-    def _request(
+    def _images(
         self,
         protocol: Protocol,
         images: Sequence[object],
@@ -139,15 +132,14 @@ class Parser:
         fields: Mapping[str, object],
         headers: Mapping[str, str],
         request_id: str | None = None,
-    ) -> Request:
-        limits = self.settings.limits
-        options = parse_options(fields, headers, self.labels, self.thresholds, self.settings)
+    ) -> Task:
+        options = parse_options(fields, headers, self._indices, self._defaults)
         if not images:
             raise NoPayload
-        if len(images) > limits.max_images:
-            raise TooManyImages(f"The request has {len(images)} images, more than {limits.max_images}.")
+        if len(images) > self._limits.max_images:
+            raise TooManyImages(f"The request has {len(images)} images, more than {self._limits.max_images}.")
         payloads = tuple(attempt(self._payload, image) for image in images)
-        return Request(protocol, payloads, many, options, request_id)
+        return Task(protocol, payloads, many, options, request_id)
 
     def _payload(self, image: object) -> bytes:
         if isinstance(image, bytes | bytearray):
@@ -158,7 +150,13 @@ class Parser:
                 image = inner if key in WRAPPER_KEYS else image
         if not isinstance(image, str):
             raise BadRequest('Expected the image as a base64 string, a data URL or {"b64": base64}.')
-        return _from_base64(image, self.settings.limits.max_image_bytes)
+        return _from_base64(image, self._limits.max_image_bytes)
+
+
+def _protocol(request: Request) -> Protocol:
+    if isinstance(request.body, dict):
+        return "v1" if "instances" in request.body else "v2" if "inputs" in request.body else "native"
+    return "native"
 
 
 def _from_base64(text: str, max_bytes: int) -> bytes:

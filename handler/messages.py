@@ -1,0 +1,33 @@
+"""What a server's adapter hands to the service, and what it gets back. Nothing here knows which server it is."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from handler.thresholds import Decision
+
+Route = Literal["predict", "explain", "describe"]
+OK = "ok"  # the code of an answer without an error
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request as a client sent it: either a form's `fields` or a `body`."""
+
+    id: str  # in the log, and in the client's hands
+    route: Route = "predict"
+    headers: Mapping[str, str] = field(default_factory=dict)  # by their names in lower case
+    fields: Sequence[tuple[str, object]] = ()  # names and values of a form, in the client's order
+    body: Any = None  # bytes, or what JSON or text was parsed to; None if there is none
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the client gets, and what log and metrics tell of it."""
+
+    status: int
+    body: bytes
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    code: str = OK  # or that of the error which decided the status
+    decisions: tuple[Decision, ...] = ()  # of the images that were classified
