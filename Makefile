@@ -17,7 +17,7 @@ SLIM := python:3.12-slim-bookworm
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: help serve check-settings demo install test test-image soak tune bench quality lint format lock lock-image image image-slim audit clean
+.PHONY: help serve check-settings demo install test test-slow test-image soak tune bench quality lint format lock lock-image image image-slim audit clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -47,11 +47,14 @@ $(INSTALLED): requirements.lock
 	$(BIN)/uv pip install --no-config --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-test: $(INSTALLED)  ## all tests but the image's, those against the real server too (ARGS for pytest)
+test: $(INSTALLED)  ## the tests of every part, those against the real server too (ARGS for pytest)
 	$(BIN)/python -m pytest $(ARGS)
 
+test-slow: $(INSTALLED)  ## what takes minutes: soak, benchmark, tuning, compiling (ARGS for pytest)
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
 test-image: $(INSTALLED)  ## build both images and test them; skipped where no container engine is (ARGS for pytest)
-	DOCKER=$(DOCKER) $(BIN)/python -m pytest -m image -rs $(ARGS)
+	DOCKER=$(DOCKER) $(BIN)/python -m pytest -m image $(ARGS)
 
 soak: $(INSTALLED) $(DEMO)  ## 20,000 requests, and what they do to the memory (ARGS for bench/soak.py)
 	$(BIN)/python bench/soak.py --photo $(PHOTO) $(ARGS)

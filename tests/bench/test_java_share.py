@@ -7,6 +7,7 @@ from samples import PHOTOS, first_free_port
 from bench import java_share
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not on the PATH")
 def test_a_round_accounts_for_java_and_its_workers(demo_mar: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--archive", str(demo_mar), "--rounds", "1", "--seconds", "5", "--port", str(first_free_port(5))]

@@ -13,6 +13,7 @@ from samples import PHOTOS, first_free_port
 from scripts.paths import ROOT
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not on the PATH")
 def test_one_short_round(demo_mar: Path, demo_checkpoint: Path, tmp_path: Path) -> None:
     command = [

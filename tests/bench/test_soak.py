@@ -5,12 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from PIL import Image
 from samples import PHOTOS, first_free_port
 
 from scripts.paths import ROOT
 
 
+@pytest.mark.slow
 def test_a_short_soak(demo_mar: Path, tmp_path: Path) -> None:
     options = {
         "--archive": demo_mar,

@@ -7,6 +7,7 @@ from samples import first_free_port
 from bench import start
 
 
+@pytest.mark.slow
 def test_each_step_is_timed(demo_mar: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--archive", str(demo_mar), "--rounds", "1", "--port", str(first_free_port(5))]
     assert start.main(flags) == 0

@@ -27,7 +27,7 @@ from scripts.build_archive import build_archive
 from scripts.server.torchserve import TorchServe
 
 CPU = torch.device("cpu")
-pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")]
 
 
 @pytest.fixture(scope="module")

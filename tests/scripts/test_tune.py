@@ -20,6 +20,7 @@ def test_of_those_that_are_close_the_first_wins() -> None:
     assert best([Trial({}, 96), wide, fast]) is wide
 
 
+@pytest.mark.slow
 def test_each_network_is_compared_with_the_plain_one(demo_mar: Path) -> None:
     threads = torch.get_num_threads()
     try:
@@ -45,6 +46,7 @@ def test_a_taken_port_is_named_before_the_work(
     assert capsys.readouterr() == ("", f"error: port {first + 4}: already in use\n")
 
 
+@pytest.mark.slow
 def test_the_best_is_written_with_its_evidence(
     demo_mar: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
