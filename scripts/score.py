@@ -9,7 +9,8 @@ written before is kept: start it again and it goes on. `--shard 2/8` does the se
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from dataclasses import replace
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from tqdm import tqdm
 from handler.errors import LoadError
 from scripts.arguments import whole
 from scripts.quality.dataset import Sample, read_samples, root
+from scripts.quality.parts import WHOLE, Shard, check_same_split, find_parts, part_name, shard_size
 from scripts.quality.scorers import InProcess, OverHttp, Scorer
-from scripts.quality.scores import Row, read_origin, read_paths, write_part
+from scripts.quality.scores import Origin, Row, read_origin, read_paths, write_part
 from scripts.server.client import ApiError
 from scripts.server.torchserve import ServerError
 
@@ -47,34 +49,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def score(scorer: Scorer, data: Path, output: Path, shard: tuple[int, int], rows: int) -> tuple[int, int]:
-    """Returns how many images it met now, and how many of them failed. Raises LoadError where `output` holds others."""
-    total = sum(1 for _ in _share(read_samples(data, scorer.labels), shard))  # what is wrong in a list shows at once
-    origin = scorer.origin(data)
-    output.mkdir(parents=True, exist_ok=True)
-    stem = f"scores-{shard[0]}-of-{shard[1]}"
-    done = sorted(output.glob(f"{stem}-*.parquet"))
-    samples = _share(read_samples(data, scorer.labels), shard)
-    for file in done:
-        if read_origin(file) != origin:
-            raise LoadError(file, "of another model or other data, expected a new --output")
+def score(scorer: Scorer, data: Path, output: Path, shard: Shard, rows: int) -> tuple[int, int]:
+    """Returns how many images were scored by this run, and how many of these failed.
+
+    Raises LoadError where the data is wrong, or where `output` holds scores that these can't be added to.
+    """
+    # Reads the whole list first: a mistake in its last row stops the run before the first image.
+    images = sum(1 for _ in read_samples(data, scorer.labels))
+    origin = replace(scorer.origin(data), images=images)
+    done = _scored_before(output, origin, shard)
+    samples = islice(read_samples(data, scorer.labels), shard[0] - 1, None, shard[1])
     before = _skip(samples, read_paths(done), output)
-    failed = 0
+    output.mkdir(parents=True, exist_ok=True)
+    failed, total = 0, shard_size(images, shard)
     with tqdm(total=total, initial=before, unit=" images", disable=None) as bar:
-        for number in range(len(done), sys.maxsize):
-            part: list[Row] = []
-            while len(part) < rows and (chunk := list(islice(samples, min(scorer.at_once, rows - len(part))))):
-                part += _rows(scorer, chunk, root(data))
-                bar.update(len(chunk))
+        for number in count(len(done)):
+            part = _next_part(scorer, samples, root(data), rows, bar)
             if not part:
                 break
-            write_part(output / f"{stem}-{number:06d}.parquet", origin, part)
+            write_part(output / part_name(shard, number), origin, part)
             failed += sum(row.error is not None for row in part)
     return total - before, failed
 
 
-def _share(samples: Iterator[Sample], shard: tuple[int, int]) -> Iterator[Sample]:
-    return islice(samples, shard[0] - 1, None, shard[1])
+def _scored_before(output: Path, origin: Origin, shard: Shard) -> list[Path]:
+    """The files of this shard, in order. Raises LoadError where any file is of another origin or another split."""
+    parts = find_parts(output)
+    for part in parts:
+        if read_origin(part.path) != origin:
+            raise LoadError(part.path, "of another model or other data, expected a new --output")
+    check_same_split(parts, shard[1])
+    return [part.path for part in parts if part.shard == shard]
+
+
+def _next_part(scorer: Scorer, samples: Iterator[Sample], base: Path, rows: int, bar: Any) -> list[Row]:
+    """Scores the next images, up to `rows` of them, and no more at once than the scorer takes."""
+    part: list[Row] = []
+    while len(part) < rows and (chunk := list(islice(samples, min(scorer.at_once, rows - len(part))))):
+        part += _rows(scorer, chunk, base)
+        bar.update(len(chunk))
+    return part
 
 
 def _skip(samples: Iterator[Sample], paths: Iterator[str], output: Path) -> int:
@@ -104,7 +118,7 @@ def _rows(scorer: Scorer, samples: Sequence[Sample], base: Path) -> list[Row]:
     ]
 
 
-def _shard(text: str) -> tuple[int, int]:
+def _shard(text: str) -> Shard:
     mine, _, of = text.partition("/")
     if not (mine.isdecimal() and of.isdecimal() and 1 <= int(mine) <= int(of)):
         raise argparse.ArgumentTypeError(f"{text!r}, expected I/N with I from 1 to N")
@@ -119,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     by.add_argument("--url", help="of a running server: http://127.0.0.1:8080/predictions/NAME")
     add("--data", type=Path, required=True, help="a folder, .csv, .jsonl or .parquet")
     add("--output", type=Path, required=True, metavar="DIR", help="where the Parquet files go")
-    add("--shard", type=_shard, default=(1, 1), metavar="I/N", help="this part of the data alone (default: all)")
+    add("--shard", type=_shard, default=WHOLE, metavar="I/N", help="this part of the data alone (default: all)")
     add("--rows", type=whole(1), default=5000, help="of a file; an interrupted one is lost (default: %(default)s)")
     add("--device", default="cpu", help="cpu or cuda, in this process (default: %(default)s)")
     add("--architecture", help="of a checkpoint that doesn't say")

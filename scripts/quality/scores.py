@@ -16,6 +16,7 @@ from handler.calibration import Calibration, parse_calibration
 from handler.contents import sha256
 from handler.errors import LoadError
 from handler.thresholds import parse_thresholds
+from scripts.quality.parts import check_complete, find_parts
 
 META = b"multi_label_scores"
 UNKNOWN = -1  # in the column of the truth: nobody has said
@@ -32,6 +33,8 @@ class Origin:
     data: str  # the name of the folder or list
     data_sha256: str | None  # of the list; None for a folder
     root: str = field(compare=False)  # what paths are relative to: elsewhere on another machine
+    # In the whole folder or list. None where they weren't counted. A folder may grow between two runs.
+    images: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -116,13 +119,18 @@ def read_paths(files: Sequence[Path]) -> Iterator[str]:
 
 def read_scores(path: Path) -> Scores:
     """Reads a directory of scores, or one file of it. Raises LoadError if there are none, or of several makers."""
-    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    parts = find_parts(path) if path.is_dir() else []
+    files = [part.path for part in parts] if path.is_dir() else [path]
     if not files:
         raise LoadError(path, "no *.parquet, expected what scripts/score.py wrote")
-    origin = read_origin(files[0])
-    for file in files[1:]:
-        if read_origin(file) != origin:
+    origins = [read_origin(file) for file in files]
+    origin = origins[0]
+    for file, other in zip(files, origins, strict=True):
+        if other != origin:
             raise LoadError(file, f"of another model or other data than {files[0].name}, expected the same")
+    if parts:
+        counts = [each.images for each in origins if each.images is not None]
+        check_complete(path, parts, max(counts, default=None))
     table = pa.concat_tables([pq.read_table(file) for file in files])
     refused = table.filter(table["error"].is_valid())["error"].value_counts().to_pylist()
     table = table.filter(table["scores"].is_valid())

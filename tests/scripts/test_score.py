@@ -11,6 +11,7 @@ import pytest
 from samples import CHELSEA, COFFEE, encode, free_ports, noise
 
 from handler.classifier import Classifier
+from handler.errors import LoadError
 from scripts import score
 from scripts.archive.manifest import read_archive
 from scripts.quality.scores import Origin, read_scores
@@ -82,13 +83,16 @@ class Counting:
 
     labels: tuple[str, ...] = ("ant",)
     at_once = 3
+    version = "1"
 
     def __init__(self, limit: int = 10**9) -> None:
         self.limit, self.seen = limit, 0
 
     def origin(self, data: Path) -> Any:
         pair = {"scale": 1.0, "shift": 0.0}
-        return Origin(["ant"], {"ant": 0.5}, {"ant": pair}, {"name": "count", "version": "1"}, data.name, None, ".")
+        return Origin(
+            ["ant"], {"ant": 0.5}, {"ant": pair}, {"name": "count", "version": self.version}, data.name, None, "."
+        )
 
     def score(self, images: Any) -> list[list[float] | str]:
         self.seen += len(images)
@@ -147,6 +151,33 @@ def test_shards_are_the_whole(numbers: Path, tmp_path: Path) -> None:
     scores = read_scores(tmp_path / "out")
     assert sorted(scores.paths) == [f"{number:02d}.png" for number in range(20)]
     assert len(set(scores.paths)) == 20
+
+
+def test_another_split_is_refused_before_the_first_image(numbers: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    score.score(Counting(), numbers, output, (1, 1), 5)
+    before, again = sorted(output.iterdir()), Counting()
+    with pytest.raises(LoadError, match=r"scores-1-of-1-000000\.parquet: a shard of 1 beside shards of 2"):
+        score.score(again, numbers, output, (1, 2), 5)
+    assert (again.seen, sorted(output.iterdir())) == (0, before)
+
+
+def test_a_shard_of_another_model_is_refused_before_the_first_image(numbers: Path, tmp_path: Path) -> None:
+    score.score(Counting(), numbers, tmp_path / "out", (1, 2), 5)
+    other = Counting()
+    other.version = "2"
+    with pytest.raises(
+        LoadError, match=r"scores-1-of-2-000000\.parquet: of another model or other data, expected a new"
+    ):
+        score.score(other, numbers, tmp_path / "out", (2, 2), 5)
+    assert other.seen == 0
+
+
+def test_an_interrupted_run_is_not_read_as_a_whole(numbers: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        score.score(Counting(limit=13), numbers, tmp_path / "out", (1, 1), 5)
+    with pytest.raises(LoadError, match="shard 1/1 has 10 rows, expected 20, one an image: run the same"):
+        read_scores(tmp_path / "out")
 
 
 def test_other_data_or_another_model_is_refused(

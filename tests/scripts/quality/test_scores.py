@@ -37,7 +37,8 @@ def test_nothing_there(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_text("PAR1")
     with pytest.raises(LoadError, match=r"a\.parquet: no scores"):
         read_origin(tmp_path / "a.parquet")
-    write_part(tmp_path / "a.parquet", origin(), [Row("a.jpg", None, "unreadable", [0, 0, 0])])
+    (tmp_path / "a.parquet").unlink()
+    write_part(tmp_path / "scores-1-of-1-000000.parquet", origin(), [Row("a.jpg", None, "unreadable", [0, 0, 0])])
     with pytest.raises(LoadError, match="no image was classified"):
         read_scores(tmp_path)
 
