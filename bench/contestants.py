@@ -18,6 +18,7 @@ import torch
 from bench.load import Body
 from scripts.archive.manifest import Archive, read_archive
 from scripts.archive.outline import read_outline
+from scripts.server.session import direct_session
 from scripts.server.torchserve import GRACE, Ports, TorchServe, stop_group
 
 READY = 120.0  # seconds
@@ -65,10 +66,9 @@ class Contestant(ABC):
     def check(self, photo: Path) -> None:
         """Raises AssertionError unless it knows Chelsea."""
         content = photo.read_bytes()
-        if self.body == "form":
-            answer = requests.post(self.url, files={"image": ("image.jpg", content, "image/jpeg")}, timeout=60)
-        else:
-            answer = requests.post(self.url, data=content, timeout=60)
+        sent = {"files": {"image": ("image.jpg", content, "image/jpeg")}} if self.body == "form" else {"data": content}
+        with direct_session() as session:
+            answer = session.post(self.url, timeout=60, **sent)
         assert answer.status_code == 200, answer.text
         found = answer.json()
         names = [label["name"] for label in found["labels"]] if self.labels else list(found)[:1]
@@ -121,8 +121,8 @@ class Process(Contestant):
             )
         deadline = time.monotonic() + READY
         while True:
-            with suppress(requests.RequestException):
-                requests.get(self.url, timeout=5)  # of the wrong method: it is there
+            with suppress(requests.RequestException), direct_session() as session:
+                session.get(self.url, timeout=5)  # of the wrong method: it is there
                 return
             assert self._process.poll() is None, self._log.read_text()
             assert time.monotonic() < deadline, self._log.read_text()

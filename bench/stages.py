@@ -12,7 +12,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from handler.job import STAGES
@@ -20,6 +19,7 @@ from scripts.archive.manifest import read_archive
 from scripts.paths import DEMO
 from scripts.server.clients import Load, Question
 from scripts.server.progress import show_progress
+from scripts.server.session import direct_session
 from scripts.server.torchserve import Ports, TorchServe
 
 WARM_UP = 30  # requests
@@ -85,7 +85,9 @@ def _ask(url: str, question: Question, count: int) -> float:
 
 def _totals(server: TorchServe) -> dict[str, float]:
     totals: dict[str, float] = {}
-    for family in text_string_to_metric_families(requests.get(f"{server.metrics}/metrics", timeout=30).text):
+    with direct_session() as session:
+        text = session.get(f"{server.metrics}/metrics", timeout=30).text
+    for family in text_string_to_metric_families(text):
         for sample in family.samples:
             name = sample.name.removesuffix("_total")  # which the parser appends to counters
             totals[name] = totals.get(name, 0) + sample.value

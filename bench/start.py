@@ -20,6 +20,7 @@ import requests
 from scripts.archive.manifest import read_archive
 from scripts.paths import DEMO
 from scripts.server.progress import show_progress
+from scripts.server.session import direct_session
 from scripts.server.torchserve import Ports, TorchServe
 
 BASE, ALBUMENTATIONS = "ts.torch_handler.base_handler", "cv2, albumentations"
@@ -68,10 +69,10 @@ def _server(path: Path, port: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="start-") as logs:
         server = TorchServe([archive], path.parent, Ports.from_first(port), Path(logs))
         started = time.perf_counter()
-        with server:
+        with server, direct_session() as session:
             while True:
                 with suppress(requests.RequestException):
-                    requests.get(f"{server.inference}/ping", timeout=1)
+                    session.get(f"{server.inference}/ping", timeout=1)
                     break
                 time.sleep(0.02)
             java = time.perf_counter() - started

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import requests
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
+
+from scripts.server.session import direct_session
 
 DASHBOARD = Path(__file__).with_name("dashboard.json")
 POINTS = 120  # of a line
@@ -57,7 +58,8 @@ def _lines(
         for variable, value in VARIABLES.items():
             query = query.replace(variable, value)
         asked = {"query": query, "start": start, "end": end, "step": max(5, (end - start) / POINTS)}
-        answer = requests.get(f"{prometheus}/api/v1/query_range", params=asked, timeout=30)
+        with direct_session() as session:
+            answer = session.get(f"{prometheus}/api/v1/query_range", params=asked, timeout=30)
         answer.raise_for_status()
         for series in answer.json()["data"]["result"]:
             legend = target["legendFormat"]

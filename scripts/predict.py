@@ -22,6 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     results = []
     with requests.Session() as session:
+        session.trust_env = False  # a proxy of the environment can't reach a server on loopback
         for photo in options.photo:
             result = classify(session, options, photo)
             results.append(result)
@@ -53,11 +54,22 @@ def classify(session: requests.Session, options: argparse.Namespace, photo: Path
         result["answer"] = response.json()
     except ValueError:
         result["answer"] = {}
-    if response.status_code == 200 and "top_k" in result["answer"]:
+    if response.status_code == 200 and _is_classification(result["answer"]):
         return {**result, "exit_code": 0}
-    error = result["answer"].get("error", result["answer"]) if isinstance(result["answer"], dict) else {}
-    message = f"{error.get('code', '')} {error.get('message', '')}".strip() or response.reason
+    message = _error_text(result["answer"]) or response.reason
     return {**result, "error": message, "exit_code": 1 if 400 <= response.status_code < 500 else 3}
+
+
+def _is_classification(answer: Any) -> bool:
+    return isinstance(answer, dict) and answer.keys() >= {"labels", "top_k", "fallback", "model"}
+
+
+def _error_text(answer: Any) -> str:
+    """The code and message of an error of this project, of TorchServe or of another server; empty if it has neither."""
+    error = answer.get("error", answer) if isinstance(answer, dict) else {}
+    if not isinstance(error, dict):
+        return str(error)
+    return f"{error.get('code', '')} {error.get('message', '')}".strip()
 
 
 def table(result: dict[str, Any]) -> str:

@@ -26,6 +26,7 @@ from scripts.archive.stage import write_stage
 from scripts.quality.dataset import root
 from scripts.quality.scores import Origin
 from scripts.server.client import Client
+from scripts.server.session import direct_session
 from scripts.server.torchserve import ServerError
 
 ATTEMPTS = 10  # at a server that is busy, or restarts its worker
@@ -118,7 +119,7 @@ class OverHttp:
 
     def _ask(self, image: bytes, headers: dict[str, str]) -> requests.Response:
         """Patient with 503, as a server that starts or is full says it; not with one that isn't there."""
-        session = self._local.__dict__.setdefault("session", requests.Session())
+        session = self._local.__dict__.setdefault("session", direct_session())
         for attempt in range(ATTEMPTS):
             try:
                 answer: requests.Response = session.post(

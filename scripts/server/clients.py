@@ -11,6 +11,8 @@ from typing import Self
 
 import requests
 
+from scripts.server.session import direct_session
+
 TIMEOUT = 120.0  # seconds
 
 
@@ -71,7 +73,7 @@ class Load:
         return Counter(reply.status for reply in self.replies)
 
     def _run(self) -> None:
-        with requests.Session() as session:
+        with direct_session() as session:
             while not self._over.is_set() and (question := self._next()) is not None:
                 self.replies.append(self._send(session, question))
 

@@ -88,6 +88,10 @@ def test_json_is_a_line_a_photo(server: Server, photo: str, capsys: pytest.Captu
         (200, {"tabby": 0.5}, 3, "error (200)"),
         (200, [1], 3, "error (200): OK"),
         (413, None, 1, "error (413): Request Entity Too Large"),
+        (502, {"error": "upstream is gone"}, 3, "error (502): upstream is gone"),
+        (400, {"error": None}, 1, "error (400)"),
+        (200, 5, 3, "error (200): OK"),
+        (200, {"top_k": []}, 3, "error (200): OK"),
     ],
 )
 def test_exit_codes(
@@ -101,6 +105,11 @@ def test_exit_codes(
 def test_no_server(photo: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--url", "http://127.0.0.1:9/predictions/x", photo]) == 3
     assert "no answer from http://127.0.0.1:9/predictions/x (ConnectionError)" in capsys.readouterr().out
+
+
+def test_the_server_is_asked_without_a_proxy(server: Server, photo: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    assert main(["--url", _url(server), photo]) == 0
 
 
 def test_wrong_usage() -> None:
