@@ -20,15 +20,15 @@ from scripts.archive.manifest import Archive, find_archives
 from scripts.paths import CONFIG, LOGS, MODEL_STORE, ROOT
 from scripts.server.clashes import read_clashes
 from scripts.server.client import KEY_FILE, ApiError, Client
-from scripts.server.doors import Doors
 from scripts.server.frontend import HOME, JAVA_GRACE, FrontEnd, FrontEndError, read_front_end
 from scripts.server.java import JavaNotFoundError
+from scripts.server.proxy import Proxy
 from scripts.server.readiness import models_unreadiness
 from scripts.server.torchserve import Ports, ServerError, TorchServe
 
 logger = logging.getLogger("entrypoint")
 
-DOORS = ROOT / "haproxy.cfg"
+HAPROXY = ROOT / "haproxy.cfg"
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 POLL = 1.0  # seconds
 CALM = 5.0  # seconds between looks at models that can answer; TorchServe logs each
@@ -40,6 +40,7 @@ class StopRequest(BaseException):
 
 def main() -> int:
     log_as_json(logger.name)
+    log_as_json("haproxy")
     for number in STOPPING:
         signal.signal(number, _request_stop)
     try:
@@ -52,17 +53,19 @@ def main() -> int:
         return 0
     except (LoadError, FrontEndError, OSError) as error:
         return _fail(str(error))
-    doors = Doors(DOORS, front, HOME)
+    proxy = Proxy(HAPROXY, front, HOME)
     client = Client(front.inference.url, front.management.url, HOME / KEY_FILE)
-    server = TorchServe(archives, MODEL_STORE, _ports(front), LOGS, listen=doors.behind(), home=HOME, client=client)
+    server = TorchServe(
+        archives, MODEL_STORE, _ports(front), LOGS, listen=proxy.torchserve_variables(), home=HOME, client=client
+    )
     try:
         server.start()
-        doors.open()
+        proxy.start()
         logger.info(f"inference on {front.inference}, management on {front.management}, metrics on {front.metrics}")
         for clash in clashes:
             logger.warning(f"clash: {clash}")
         logger.info(f"loading {', '.join(map(str, archives))}" if archives else _nothing(front))
-        return _watch(server, doors)
+        return _watch(server, proxy)
     except StopRequest:
         return 0
     except (ServerError, JavaNotFoundError, OSError) as error:
@@ -70,10 +73,10 @@ def main() -> int:
     finally:
         for number in STOPPING:
             signal.signal(number, signal.SIG_IGN)
-        _stop(server, doors, front.stop_grace)
+        _stop(server, proxy, front.stop_grace)
 
 
-def _watch(server: TorchServe, doors: Doors) -> int:
+def _watch(server: TorchServe, proxy: Proxy) -> int:
     """Returns when one of the two has died, and says meanwhile which models are ready, and why others aren't."""
     started = time.monotonic()
     loading = dict.fromkeys(server.archives, "")
@@ -81,7 +84,7 @@ def _watch(server: TorchServe, doors: Doors) -> int:
     while True:
         if (code := server.ended()) is not None:
             return _fail(f"TorchServe ended by itself with code {code}", code)
-        if (code := doors.ended()) is not None:
+        if (code := proxy.ended()) is not None:
             return _fail(f"haproxy ended by itself with code {code}")
         for archive, said in list(loading.items()):
             if server.ready(archive):
@@ -94,15 +97,15 @@ def _watch(server: TorchServe, doors: Doors) -> int:
                 raise ServerError(f"{archive.path}: TorchServe refused it; its log above says why")
         if loading or not ready or time.monotonic() - looked > CALM:
             looked = time.monotonic()
-            ready = _tell(doors, ready, models_unreadiness(server.client))
+            ready = _tell(proxy, ready, models_unreadiness(server.client))
         time.sleep(POLL)
 
 
-def _tell(doors: Doors, before: bool, unready: str | None) -> bool:
+def _tell(proxy: Proxy, before: bool, unready: str | None) -> bool:
     """Says to balancers and to the log that it has become ready, or no longer is."""
     ready = unready is None
     if ready != before:
-        doors.say_ready(ready)
+        proxy.set_ready(ready)
         if ready:
             logger.info("ready: every model can answer")
         else:
@@ -119,10 +122,10 @@ def _refused(server: TorchServe, archive: Archive) -> bool:
     return False
 
 
-def _stop(server: TorchServe, doors: Doors, grace: int) -> None:
+def _stop(server: TorchServe, proxy: Proxy, grace: int) -> None:
     started = time.monotonic()
     logger.info("stopping: no new requests, those that are in get their answers")
-    if not doors.close(grace - JAVA_GRACE):
+    if not proxy.stop(grace - JAVA_GRACE):
         logger.info(f"some had no answer within STOP_GRACE={grace} s")
     server.stop(JAVA_GRACE)
     logger.info(f"stopped after {time.monotonic() - started:.1f} s")

@@ -19,8 +19,8 @@ from scripts.build_demo import demo_recipe
 
 PUBLISHED = ("--publish", "127.0.0.1::8080")
 QUICK = ("--health-interval", "1s")
-# What Java, Docker's engine and haproxy print in a form of their own.
-FOREIGN = ("WARNING: sun.reflect", "nvidia-smi", "Model server started", "[NOTICE]", "[WARNING]")
+# What Java and Docker's engine print in a form of their own.
+FOREIGN = ("WARNING: sun.reflect", "nvidia-smi", "Model server started")
 
 
 @pytest.fixture(scope="module")

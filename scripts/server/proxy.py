@@ -1,0 +1,108 @@
+"""haproxy as a child process in front of TorchServe. When it stops, it finishes the requests that it has accepted."""
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import threading
+from pathlib import Path
+from typing import TextIO
+
+from scripts.server.client import TIMEOUT
+from scripts.server.frontend import FrontEnd
+
+logger = logging.getLogger("haproxy")
+
+LEVELS = {"[NOTICE]": logging.INFO, "[WARNING]": logging.WARNING, "[ALERT]": logging.ERROR}
+
+
+class Proxy:
+    """Listens on the inference and management addresses. TorchServe listens on unix sockets behind it."""
+
+    def __init__(self, config: Path, front: FrontEnd, home: Path) -> None:
+        """config: image/haproxy.cfg. home: a directory for the sockets."""
+        self._config = config
+        self._front = front
+        self._control = home / "control.sock"
+        self._sockets = {"inference": home / "inference.sock", "management": home / "management.sock"}
+        self._process: subprocess.Popen[str] | None = None
+        self._log: threading.Thread | None = None
+
+    def torchserve_variables(self) -> dict[str, str]:
+        """The TS_ variables that make TorchServe listen where the proxy connects, and on its other addresses."""
+        front = self._front
+        return {
+            "TS_INFERENCE_ADDRESS": f"unix:{self._sockets['inference']}",
+            "TS_MANAGEMENT_ADDRESS": f"unix:{self._sockets['management']}",
+            "TS_METRICS_ADDRESS": f"http://{front.metrics}",
+            "TS_GRPC_INFERENCE_ADDRESS": front.grpc_inference.host,
+            "TS_GRPC_INFERENCE_PORT": str(front.grpc_inference.port),
+            "TS_GRPC_MANAGEMENT_ADDRESS": front.grpc_management.host,
+            "TS_GRPC_MANAGEMENT_PORT": str(front.grpc_management.port),
+        }
+
+    def variables(self) -> dict[str, str]:
+        """The variables that haproxy.cfg reads."""
+        return {
+            "PROXY_INFERENCE": str(self._front.inference),
+            "PROXY_MANAGEMENT": str(self._front.management),
+            "PROXY_INFERENCE_SOCKET": str(self._sockets["inference"]),
+            "PROXY_MANAGEMENT_SOCKET": str(self._sockets["management"]),
+            "PROXY_MAX_REQUEST_SIZE": str(self._front.max_request_size),
+            "PROXY_REQUEST_TIMEOUT": str(self._front.request_timeout),
+            "PROXY_CONTROL": str(self._control),
+        }
+
+    def start(self) -> None:
+        """Starts to listen. It answers 503 until TorchServe listens, too."""
+        self._process = subprocess.Popen(
+            ["haproxy", "-db", "-f", self._config],
+            env={**os.environ, **self.variables()},
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self._log = threading.Thread(target=_log_lines, args=(self._process.stderr,), daemon=True)
+        self._log.start()
+
+    def set_ready(self, ready: bool) -> None:
+        """Sets what GET /ready answers: 200 or 503. At first it is 503. Raises OSError if haproxy is gone."""
+        with socket.socket(socket.AF_UNIX) as control:
+            control.settimeout(TIMEOUT)
+            control.connect(str(self._control))
+            control.sendall(f"{'enable' if ready else 'disable'} server readiness/models\n".encode())
+            control.recv(1024)
+
+    def ended(self) -> int | None:
+        """haproxy's exit code, or None while it runs."""
+        assert self._process is not None
+        return self._process.poll()
+
+    def stop(self, grace: float) -> bool:
+        """Refuses new connections and returns True when every accepted request is answered. After `grace` seconds it
+        closes the connections that are left and returns False."""
+        process, self._process = self._process, None
+        if process is None:
+            return True
+        process.send_signal(signal.SIGUSR1)  # does nothing once it has ended
+        in_time = True
+        try:
+            process.wait(grace)
+        except subprocess.TimeoutExpired:
+            in_time = False
+            process.kill()
+            process.wait()
+        if self._log is not None:
+            self._log.join()
+        return in_time
+
+
+def _log_lines(stderr: TextIO) -> None:
+    """Logs what haproxy prints in a form of its own: `[LEVEL]  (process id) : message`."""
+    with stderr:
+        for line in stderr:
+            level, _, message = line.partition(" : ")
+            tag = level.partition(" ")[0]
+            logger.log(LEVELS.get(tag, logging.WARNING), message.strip() if tag in LEVELS else line.strip())

@@ -1,0 +1,100 @@
+"""image/haproxy.cfg, read by haproxy where it is installed."""
+
+import json
+import logging
+import os
+import re
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+import requests
+from samples import free_ports, wait_for
+
+from handler.errors import FormEncoded, error_body
+from handler.log import log_as_json
+from scripts.paths import CONFIG, ROOT
+from scripts.server.frontend import read_front_end
+from scripts.server.proxy import Proxy
+from scripts.server.torchserve import Ports
+
+HAPROXY = ROOT / "image" / "haproxy.cfg"
+
+
+HAS_HAPROXY = pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed")
+
+
+def _proxy(ports: Ports, home: Path) -> Proxy:
+    addresses = {
+        "TS_INFERENCE_ADDRESS": f"http://127.0.0.1:{ports.inference}",
+        "TS_MANAGEMENT_ADDRESS": f"http://127.0.0.1:{ports.management}",
+    }
+    return Proxy(HAPROXY, read_front_end(CONFIG, addresses), home)
+
+
+@HAS_HAPROXY
+def test_haproxy_accepts_its_configuration_without_a_warning(tmp_path: Path) -> None:
+    """A warning would be printed to the container's console, whose lines are JSON."""
+    variables = Proxy(HAPROXY, read_front_end(CONFIG, {}), tmp_path).variables()
+    command = ["haproxy", "-c", "-f", str(HAPROXY)]
+    done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "[WARNING]" not in done.stdout + done.stderr
+
+
+@HAS_HAPROXY
+def test_ready_is_answered_as_it_was_set_and_all_that_is_printed_is_json(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ports = free_ports()
+    log_as_json("haproxy")
+    proxy = _proxy(ports, tmp_path)
+    proxy.start()
+    try:
+        wait_for(lambda: ports.inference in ports.taken())
+        statuses = []
+        for ready in (None, True, False):
+            if ready is not None:
+                proxy.set_ready(ready)
+            statuses.append(requests.get(f"http://127.0.0.1:{ports.inference}/ready", timeout=30).status_code)
+        assert statuses == [503, 200, 503]
+        assert proxy.ended() is None
+    finally:
+        assert proxy.stop(30)
+        logging.getLogger("haproxy").handlers = []
+    assert ports.taken() == []
+    printed = capfd.readouterr()
+    assert printed.err == ""
+    assert {json.loads(line)["logger"] for line in printed.out.splitlines()} == {"haproxy"}
+
+
+@HAS_HAPROXY
+def test_a_request_that_is_not_answered_in_time_is_cut_off(tmp_path: Path) -> None:
+    ports = free_ports()
+    proxy = _proxy(ports, tmp_path)
+    proxy.start()
+    with socket.socket(socket.AF_UNIX) as torchserve:
+        torchserve.bind(proxy.variables()["PROXY_INFERENCE_SOCKET"])
+        torchserve.listen()
+        wait_for(lambda: ports.inference in ports.taken())
+        with socket.create_connection(("127.0.0.1", ports.inference), timeout=60) as client:
+            client.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
+            with torchserve.accept()[0]:
+                assert not proxy.stop(0.1)
+                assert client.recv(1) == b""
+    assert proxy.stop(0.1), "stopping twice is no error"
+
+
+def test_every_answer_is_json_and_says_what_the_handler_says() -> None:
+    texts = re.findall(r" string '((?:[^']|'\"'\"')*)'", HAPROXY.read_text(encoding="utf-8"))
+    answers = [json.loads(text.replace("'\"'\"'", "'")) for text in texts]
+    assert len(answers) == 11
+    [form_encoded] = [answer for answer in answers if answer.get("error", {}).get("code") == FormEncoded.code]
+    assert form_encoded == error_body(FormEncoded(), None)
+
+
+def test_every_variable_is_set(tmp_path: Path) -> None:
+    used = set(re.findall(r"\$\{?(\w+)", re.sub(r"(?m)^\s*#.*", "", HAPROXY.read_text(encoding="utf-8"))))
+    assert used == set(Proxy(HAPROXY, read_front_end(CONFIG, {}), tmp_path).variables())
