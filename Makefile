@@ -120,5 +120,5 @@ lock-image: $(INSTALLED)
 		$(BIN)/$(PIN) pyproject.toml $(X86) --python-version 3.11 --override - -o image/official.lock
 	echo cyclonedx-python-lib | $(BIN)/$(PIN) - $(X86) --python-version 3.11 -o image/sbom.lock
 
-clean:  ## remove what was built; the environment stays
-	rm -rf build logs model_store/*.mar .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean:  ## remove build/, logs/, caches and the demo; other archives and the environment stay
+	rm -rf build logs $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis
