@@ -23,8 +23,8 @@ from PIL import Image
 from handler.classifier import Classifier
 from handler.errors import LoadError
 from scripts.archive.compiler import compile_network
-from scripts.archive.outline import unpacked
 from scripts.archive.stage import PLAIN
+from scripts.archive.unpacking import unpacked
 from scripts.paths import DEMO
 
 # The second, fourth and last are hardly large enough for the demo to be decoded at a half, a quarter, an eighth.

@@ -12,7 +12,7 @@ import torch
 from handler.classifier import Classifier, Share
 from handler.cores import use_threads
 from handler.server_settings import read_server_settings
-from scripts.archive.outline import unpacked
+from scripts.archive.unpacking import unpacked
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ from handler.item import Item, Outcome
 from handler.options import Options
 from handler.parser import Task
 from handler.responses import Responder
-from scripts.archive.outline import unpacked
+from scripts.archive.unpacking import unpacked
 from scripts.paths import BUILD, DEMO
 
 BATCHES = (1, 2, 4, 8, 16, 32)

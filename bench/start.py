@@ -36,7 +36,7 @@ for name in IMPORTS:
 from pathlib import Path
 import torch
 from handler.classifier import Classifier
-from scripts.archive.outline import unpacked
+from scripts.archive.unpacking import unpacked
 with unpacked(Path(ARCHIVE)) as directory:
     for name in ("load", "warm-up", "self-check"):
         started = time.perf_counter()

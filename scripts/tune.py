@@ -29,8 +29,9 @@ from handler.server_settings import read_server_settings
 from scripts.archive.compiler import compile_network
 from scripts.archive.manifest import read_archive
 from scripts.archive.mar import check_target
-from scripts.archive.outline import read_golden_inputs, read_outline, unpacked
+from scripts.archive.outline import read_golden_inputs, read_outline
 from scripts.archive.stage import PLAIN
+from scripts.archive.unpacking import unpacked
 from scripts.archive.variant import write_variant
 from scripts.paths import BUILD
 from scripts.server.clients import Load, Question

@@ -12,7 +12,7 @@ from handler.settings import CONFIG_FILE, read_settings
 from scripts.archive.compiler import compile_network
 from scripts.archive.manifest import MANIFEST, read_archive
 from scripts.archive.mar import ADAPTER, pack
-from scripts.archive.outline import unpacked
+from scripts.archive.unpacking import unpacked
 
 
 def write_variant(

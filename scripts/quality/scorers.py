@@ -19,10 +19,10 @@ from handler.contents import sha256
 from handler.cores import use_threads
 from handler.errors import ItemError
 from scripts.archive.manifest import read_archive
-from scripts.archive.outline import unpacked
 from scripts.archive.recipe import Recipe
 from scripts.archive.sources import parse_labels
 from scripts.archive.stage import write_stage
+from scripts.archive.unpacking import unpacked
 from scripts.quality.dataset import root
 from scripts.quality.scores import Origin
 from scripts.server.client import Client

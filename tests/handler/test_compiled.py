@@ -20,8 +20,8 @@ from handler.model import Model, create_network
 from handler.settings import read_settings
 from scripts.archive.compiler import compile_network
 from scripts.archive.manifest import read_archive
-from scripts.archive.outline import unpacked
 from scripts.archive.recipe import Recipe
+from scripts.archive.unpacking import unpacked
 from scripts.archive.variant import write_variant
 from scripts.build_archive import build_archive
 from scripts.server.torchserve import TorchServe

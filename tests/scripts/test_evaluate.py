@@ -19,8 +19,8 @@ from handler.contents import read_metadata
 from handler.errors import LoadError
 from scripts import calibrate, evaluate
 from scripts.archive.manifest import read_archive
-from scripts.archive.outline import unpacked
 from scripts.archive.recipe import Recipe
+from scripts.archive.unpacking import unpacked
 from scripts.build_archive import build_archive
 from scripts.quality.scores import read_scores
 
