@@ -1,4 +1,4 @@
-"""What an archive holds, as one number: two archives with the same number serve the same answers."""
+"""One digest of all that an archive holds: two archives with the same digest give the same answers."""
 
 import hashlib
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from handler.files import read_json
 WEIGHTS_FILE = "model.safetensors"
 METADATA_FILE = "metadata.json"
 PREPROCESSING_FILE = "preprocessing.json"
-# The manifest says when and as which version it was packed; Python adds byte code where it can.
+# The manifest changes with the time and the version of packing. Python adds byte code where it can write.
 LEFT_OUT = ("MAR-INF", "__pycache__")
 
 
@@ -21,7 +21,7 @@ def sha256(path: Path) -> str:
 
 
 def file_digests(directory: Path) -> dict[str, str]:
-    """The SHA-256 of each file of an unpacked archive by its name in it, but for the manifest and byte code."""
+    """The SHA-256 of each file of an unpacked archive, by its name, without the manifest and byte code."""
     names = (path.relative_to(directory) for path in directory.rglob("*") if path.is_file())
     return {name.as_posix(): sha256(directory / name) for name in names if not set(name.parts) & set(LEFT_OUT)}
 
@@ -44,7 +44,7 @@ def read_metadata(directory: Path) -> dict[str, Any]:
 
 
 def weights_sha256(directory: Path, digests: Mapping[str, str], metadata: Mapping[str, Any]) -> str:
-    """The digest of the weights; raises LoadError if there are none, or others than the metadata speaks of."""
+    """The digest of the weights. Raises LoadError if they are missing, or if the metadata names another digest."""
     path = directory / WEIGHTS_FILE
     digest = digests.get(WEIGHTS_FILE)
     if digest is None:

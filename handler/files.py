@@ -1,4 +1,4 @@
-"""Reading an archive's text files, so that a missing or broken one is said in the same way everywhere."""
+"""Reads the text files of an archive. A missing or broken file gives the same error everywhere."""
 
 import json
 from collections.abc import Callable
@@ -18,17 +18,17 @@ def read_text(path: Path, expected: str) -> str:
 
 
 def read_json(path: Path, expected: str) -> Any:
-    """The same, parsed as JSON."""
+    """Reads and parses JSON. Raises LoadError."""
     return _read(path, expected, "JSON", json.loads)
 
 
 def read_yaml(path: Path, expected: str) -> Any:
-    """The same, parsed as YAML, and so as JSON."""
+    """Reads and parses YAML, of which JSON is a part. Raises LoadError."""
     return _read(path, expected, "YAML", yaml.safe_load)
 
 
 def unreadable(path: Path, error: OSError, expected: str) -> LoadError:
-    """Missing, or why it can't be read: in a container it is as often a permission."""
+    """Says that a file is missing, or why it can't be read. In a container the cause is often a permission."""
     reason = "missing" if isinstance(error, FileNotFoundError) else f"can't be read ({error.strerror})"
     return LoadError(path, f"{reason}, expected {expected}")
 

@@ -13,9 +13,9 @@ from handler.parser import Task
 Result = TypeVar("Result")
 Stage = Literal["decode", "preprocess", "postprocess"]
 STAGES: tuple[Stage, ...] = ("decode", "preprocess", "postprocess")
-# A proxy says with it when the request reached it, in milliseconds since 1970: image/haproxy.cfg does.
+# A proxy's header with the time at which the request reached it, in milliseconds since 1970 (image/haproxy.cfg).
 ARRIVAL = "x-request-start"
-LONGEST_QUEUE = 3600.0  # seconds; what claims more is no arrival but another clock
+LONGEST_QUEUE = 3600.0  # seconds; a longer time comes from a wrong clock
 
 
 @dataclass
@@ -66,7 +66,7 @@ class Batch:
 
 
 def queued_seconds(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds since the arrival that a header claims, or None if it claims none that can be. `now` is time.time()."""
+    """Seconds since the arrival that the header names; None without a plausible one. `now` is time.time()."""
     arrival = headers.get(ARRIVAL, "")
     if not (arrival.isascii() and arrival.isdecimal()):
         return None

@@ -17,7 +17,7 @@ def read_labels(directory: Path) -> tuple[str, ...]:
 
 
 def labels_from_index(mapping: object, source: object) -> tuple[str, ...]:
-    """{"0": name, …} → names in order; raises LoadError on a gap."""
+    """{"0": name, …} → the names in order. Raises LoadError on a gap."""
     if not isinstance(mapping, dict) or not mapping:
         raise LoadError(source, f"expected {EXPECTED}")
     names = {str(index): name for index, name in mapping.items()}

@@ -14,9 +14,9 @@ OK = "ok"  # the code of an answer without an error
 class Request:
     """One request as a client sent it: either a form's `fields` or a `body`."""
 
-    id: str  # in the log, and in the client's hands
+    id: str  # stands in the log, and goes to the client as x-request-id
     route: Route = "predict"
-    headers: Mapping[str, str] = field(default_factory=dict)  # by their names in lower case
+    headers: Mapping[str, str] = field(default_factory=dict)  # names in lower case
     fields: Sequence[tuple[str, object]] = ()  # names and values of a form, in the client's order
     body: Any = None  # bytes, or what JSON or text was parsed to; None if there is none
 

@@ -41,7 +41,7 @@ class Forward(torch.nn.Module):
 
 
 class Model:
-    """A network with its weights on a device, as fast as `engine` and `precision` say."""
+    """A network with its weights on a device. `use` chooses the engine that runs it."""
 
     def __init__(
         self,

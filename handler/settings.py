@@ -31,16 +31,17 @@ class Settings:
 
     architecture: str  # a name that timm.create_model knows
     model_kwargs: dict[str, Any] = field(default_factory=dict)  # further arguments of timm.create_model
-    fallback: Literal["none", "best_label"] = "none"  # the labels of an image on which no threshold is reached
+    fallback: Literal["none", "best_label"] = "none"  # what an image gets whose scores are all below the thresholds
     top_k: int = bounded(5, 1, 100_000)  # how many of the best scores are listed unless the request says
     self_check: bool = True  # classify the golden inputs before serving
     golden_tolerance: float = bounded(0.01, 1e-6, 0.5)  # largest allowed difference of a golden score
-    decode: Literal["exact", "scaled"] = "exact"  # whether a JPEG is decoded whole, or smaller where that does
+    decode: Literal["exact", "scaled"] = "exact"  # scaled: a JPEG is decoded smaller, as decode.py says
     precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of the network
     engine: EngineName = "frozen"  # how the network runs: recorded once, by Python, or compiled by scripts/tune.py
-    torch_threads: int | None = bounded(None, 1, 1024)  # for one forward pass; else the worker's share of the cores
-    decode_threads: int | None = bounded(None, 1, 1024)  # images decoded side by side; else the same
-    tuned: dict[str, Any] = field(default_factory=dict)  # what scripts/tune.py measured when it chose
+    # Threads of one forward pass, and images decoded side by side. None: the worker's share of the cores.
+    torch_threads: int | None = bounded(None, 1, 1024)
+    decode_threads: int | None = bounded(None, 1, 1024)
+    tuned: dict[str, Any] = field(default_factory=dict)  # what scripts/tune.py measured
     limits: Limits = field(default_factory=Limits)
 
 

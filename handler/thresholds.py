@@ -18,7 +18,7 @@ EXPECTED_FILE = f"{EXPECTED}, or a mapping of each label to one"
 
 @dataclass(frozen=True)
 class Decision:
-    """What one image's scores mean: indices of the labels, best first, and whether no threshold was reached."""
+    """The labels of one image, as indices, best first, and whether no score reached its threshold."""
 
     labels: tuple[int, ...]
     fallback: bool
