@@ -1,12 +1,10 @@
-"""The TorchServe adapter, and the only file that knows `ts`: rows into requests, answers into bodies and statuses,
-events into log lines and metric lines.
+"""The TorchServe adapter, the only file that imports `ts`. It turns rows into requests, answers into bodies and statuses,
+and events into log lines and metric lines.
 
 torch-model-archiver puts a copy of it at the archive's root. TorchServe expects exactly one class in that file.
 """
 
 import logging
-import re
-import socket
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,12 +19,12 @@ from handler.classifier import Share
 from handler.job import Batch
 from handler.log import FIELDS, log_as_json
 from handler.messages import Answer, Request, Route
-from handler.metrics import METRICS, MODEL, Sample, batch_samples, first_samples
+from handler.metric_lines import metric_line
+from handler.metrics import MODEL, Sample, batch_samples, first_samples
 from handler.server_settings import read_server_settings
 from handler.service import Service
 
 logger = logging.getLogger("handler.adapter")  # the file is imported from the archive's root, too
-SEPARATORS = re.compile(r"[,:|#\x00-\x1f\x7f]+")  # they part TorchServe's metric lines; a name can hold them
 
 
 class MultiLabelHandler(BaseHandler):  # type: ignore[misc]
@@ -90,16 +88,6 @@ class MultiLabelHandler(BaseHandler):  # type: ignore[misc]
         """The front end reads metrics from the worker's output. They go out in one write: each is a system call."""
         sys.stdout.write("".join(metric_line(sample, self.dimensions) for sample in samples))
         sys.stdout.flush()
-
-
-def metric_line(sample: Sample, dimensions: Mapping[str, str]) -> str:
-    """A line whose metric frontend/metrics.yaml lacks, or whose dimensions stand in another order, is lost there."""
-    kind, unit, own = METRICS[sample.name]
-    number = f"{sample.number:.0f}" if kind == "COUNTER" else f"{sample.number:.6f}"
-    pairs = {**dimensions, **dict.fromkeys(own, sample.value)}
-    shown = ",".join(f"{name}:{SEPARATORS.sub('_', value) or '_'}" for name, value in pairs.items())
-    end = f"|#type:{kind}|#hostname:{socket.gethostname()},{int(time.time())}"
-    return f"[METRICS]{sample.name}.{unit}:{number}|#{shown}{end}\n"
 
 
 def _request(request_id: str, row: Mapping[str, Any], headers: Mapping[str, Any], describes: bool) -> Request:

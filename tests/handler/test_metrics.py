@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import yaml
 
-from handler.adapter import metric_line
 from handler.errors import ItemError, NotAnImage
 from handler.item import Outcome
 from handler.job import Batch, Job
 from handler.messages import Answer, Request
+from handler.metric_lines import metric_line
 from handler.metrics import METRICS, MODEL, batch_samples, first_samples
 from handler.parser import Task
 from handler.thresholds import Decision
