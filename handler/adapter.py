@@ -1,5 +1,5 @@
-"""The TorchServe adapter, the only file that imports `ts`. It turns rows into requests, answers into bodies and statuses,
-and events into log lines and metric lines.
+"""The TorchServe adapter, the only file that imports `ts`. It turns rows into requests, answers into bodies and
+statuses, and events into log lines and metric lines.
 
 torch-model-archiver puts a copy of it at the archive's root. TorchServe expects exactly one class in that file.
 """
