@@ -1,25 +1,26 @@
-# A TorchServe image in two stages, with CUDA 12.4 and without root. Two flavours, told apart by build arguments alone:
-#   official  make image       PyTorch's own images, Python 3.11; their torch 2.4.0 is used as it is
-#   slim      make image-slim  python:3.12-slim-bookworm; torch 2.6.0 and the CUDA libraries come as wheels, trimmed
+# A TorchServe image in two stages, for CUDA 12.4 and without root. Build arguments select one of two flavours:
+#   official  make image       on PyTorch's own images, with Python 3.11 and their torch 2.4.0
+#   slim      make image-slim  on python:3.12-slim-bookworm; torch 2.6.0 and the CUDA libraries are trimmed wheels
 ARG BUILDER=pytorch/pytorch:2.4.0-cuda12.4-cudnn9-devel
 ARG RUNTIME=pytorch/pytorch:2.4.0-cuda12.4-cudnn9-runtime
 
 FROM ${BUILDER} AS builder
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 
-# Ubuntu's and Debian's archives drop old versions, so a pinned one would soon not build; the release pins the major
-# version, and the SBOM says which came. openjdk wants a directory for manuals, which slim images lack.
+# Ubuntu's and Debian's archives drop old versions, so a pinned version would soon fail to build. The release pins the
+# major version, and the SBOM records what was installed. openjdk needs a directory for manuals, which slim images lack.
 # hadolint ignore=DL3008
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt,sharing=locked \
     mkdir -p /usr/share/man/man1 \
     && apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends binutils openjdk-17-jdk-headless
-# Without java.desktop the front end does not start, odd as that is.
+# The front end does not start without java.desktop.
 RUN jlink --add-modules java.base,java.logging,java.management,java.naming,java.sql,java.xml,java.desktop,jdk.unsupported,jdk.crypto.ec \
     --strip-debug --no-header-files --no-man-pages --compress=2 --output /opt/java
 
-# What image/LOCK.lock pins, with hashes, in the place that the base's Python knows as its user's. Byte code is made for
-# all cores at once. The .pth file puts the project itself on Python's path. The libraries become layers of their own: they are pulled side by side, and kept when others change.
+# Installs what image/LOCK.lock pins, with hashes, into the user's site-packages of the base's Python, and compiles byte
+# code on all cores. The .pth file puts the project itself on Python's path. The large libraries become layers of their own,
+# which are pulled in parallel and kept when others change.
 ARG LOCK=official
 ARG TRIM=safe
 ENV PYTHONUSERBASE=/home/appuser/.local
@@ -39,12 +40,12 @@ RUN --mount=type=cache,target=/root/.cache/pip \
         && mv "$packages/nvidia" "$packages/cusparselt" "/layers/cuda$packages/" \
         && mv "$packages/torch" "/layers/torch$packages/"; \
     fi
-# Java loads this library from here; it would otherwise unpack it into /tmp, where it can't be run on a noexec tmpfs.
+# Java loads this library from here. Otherwise it would unpack it into /tmp, which may be a noexec tmpfs.
 RUN mkdir /opt/native \
     && python -m zipfile -e "$(python -m site --user-site)/ts/frontend/model-server.jar" /build/jar \
     && cp /build/jar/META-INF/native/libnetty_transport_native_epoll_x86_64.so /opt/native/
 
-# What writes the bill of materials, for the build alone.
+# The program that writes the bill of materials. It stays out of the image.
 COPY image/sbom.lock /build/
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m pip install --target /opt/sbom --require-hashes --no-deps --disable-pip-version-check \
@@ -53,8 +54,8 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 FROM ${RUNTIME} AS runtime
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 
-# haproxy holds the doors (image/haproxy.cfg), tini is process 1, and TorchServe runs procps' kill to scale down: without
-# it that answers 500. No file keeps a set-user-ID bit.
+# haproxy stands before TorchServe (image/haproxy.cfg), and tini is process 1. TorchServe runs the kill of procps to scale
+# down; without it, scaling down answers 500. No file keeps a set-user-ID bit.
 # hadolint ignore=DL3008
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt,sharing=locked \
     apt-get update \
@@ -74,8 +75,8 @@ COPY --from=builder /home/appuser/.local /home/appuser/.local
 COPY --from=builder /opt/java /opt/java
 COPY --from=builder /opt/native /usr/lib
 
-# HOME stands here for user IDs that /etc/passwd doesn't know. The two NVIDIA variables let the container toolkit bring
-# the driver and nvidia-smi, by which TorchServe counts the GPUs.
+# HOME is set for user IDs that are not in /etc/passwd. The two NVIDIA variables let the container toolkit bring the driver
+# and nvidia-smi, with which TorchServe counts the GPUs.
 ENV PATH=/home/appuser/.local/bin:/opt/java/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
