@@ -1,7 +1,7 @@
-"""A folder of images, or a CSV, JSONL or Parquet of paths and labels → samples, one by one, however many there are.
+"""A folder of images, or a CSV, JSONL or Parquet file of paths and labels → samples, one at a time.
 
-Truth is 1, 0, or UNKNOWN where nobody has said. A list of labels says that all others are absent; a column for each
-label, or a mapping, says nothing of what it leaves out.
+Truth is 1, 0, or UNKNOWN where the data doesn't say. A list of labels means that all others are absent. A column for
+each label, or a mapping, leaves the labels that it doesn't name unknown.
 """
 
 import csv
@@ -14,14 +14,15 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from handler.errors import LoadError
+from handler.errors import LoadError, one_line
 from scripts.quality.scores import UNKNOWN
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # of images in a folder
-PATH, LABELS = "path", "labels"
-SEPARATOR = "|"  # between the labels of a CSV's column
-SAID = {"1": 1, "0": 0, "true": 1, "false": 0, "": None}  # in a CSV
+PATH, LABELS = "path", "labels"  # columns
+SEPARATOR = "|"  # between the labels in a cell of a CSV
+CELLS = {"1": 1, "0": 0, "true": 1, "false": 0, "": None}  # values in a CSV's column of a label
 
+Row = Mapping[str, Any]
 Truth = tuple[int, ...]
 
 
@@ -32,26 +33,26 @@ class Sample:
 
 
 def root(source: Path) -> Path:
-    """What relative paths are relative to."""
+    """The folder that relative paths start from."""
     return source if source.is_dir() else source.parent
 
 
 def read_samples(source: Path, labels: Sequence[str]) -> Iterator[Sample]:
-    """In an order that stays. Raises LoadError, which names the row."""
+    """In an order that stays the same. Raises LoadError, which names the row."""
     if source.is_dir():
         yield from (Sample(path, (UNKNOWN,) * len(labels)) for path in _images(source))
         return
     readers = {".csv": _csv, ".jsonl": _jsonl, ".parquet": _parquet}
     if source.suffix not in readers:
         raise LoadError(source, f"{source.suffix or 'no suffix'}, expected a folder, .csv, .jsonl or .parquet")
-    index = {name: place for place, name in enumerate(labels)}
+    places = {name: place for place, name in enumerate(labels)}
     try:
         for number, row in enumerate(readers[source.suffix](source), 1):
-            yield _sample(row, index, f"{source}: row {number}")
+            yield _sample(row, places, f"{source}: row {number}")
     except OSError as error:
         raise LoadError(source, f"can't be read ({error.strerror or error}), expected paths and labels") from None
-    except ValueError as error:  # UTF-8's, JSON's and Arrow's
-        raise LoadError(source, f"damaged: {' '.join(str(error).split())[:200]}") from None
+    except (ValueError, csv.Error) as error:  # wrong UTF-8, JSON and Parquet raise kinds of ValueError
+        raise LoadError(source, f"damaged: {one_line(error)[:200]}") from None
 
 
 def _images(folder: Path) -> Iterator[str]:
@@ -62,51 +63,61 @@ def _images(folder: Path) -> Iterator[str]:
                 yield str((Path(directory) / name).relative_to(folder))
 
 
-def _csv(source: Path) -> Iterator[Mapping[str, Any]]:
+def _csv(source: Path) -> Iterator[Row]:
     with source.open(encoding="utf-8-sig", newline="") as file:
-        for row in csv.DictReader(file, strict=True):
+        for number, row in enumerate(csv.DictReader(file, strict=True), 1):
             if None in row or None in row.values():
-                raise LoadError(source, f"row {row}: expected as many fields as the header has")
+                raise LoadError(source, f"row {number}: expected as many fields as the header has")
             yield row
 
 
-def _jsonl(source: Path) -> Iterator[Mapping[str, Any]]:
+def _jsonl(source: Path) -> Iterator[Row]:
     with source.open(encoding="utf-8") as file:
         for line in file:
             if line.strip():
                 yield json.loads(line)
 
 
-def _parquet(source: Path) -> Iterator[Mapping[str, Any]]:
+def _parquet(source: Path) -> Iterator[Row]:
     with pq.ParquetFile(source) as file:
         for batch in file.iter_batches(1024):
             yield from batch.to_pylist()
 
 
-def _sample(row: object, index: Mapping[str, int], place: str) -> Sample:
+def _sample(row: object, places: Mapping[str, int], source: str) -> Sample:
+    """places: of each label in the truth. source: what an error names."""
     path = row.get(PATH) if isinstance(row, Mapping) else None
     if not isinstance(row, Mapping) or not isinstance(path, str) or not path:
-        raise LoadError(place, f"{PATH}: missing, expected the path of an image")
-    if LABELS in row:
-        given = row[LABELS]
-        if isinstance(given, str):
-            given = [name for name in given.split(SEPARATOR) if name]
-        said = dict.fromkeys(given, 1) if isinstance(given, list) else given
-        rest = 0 if isinstance(given, list) else UNKNOWN
-    else:
-        said, rest = {name: value for name, value in row.items() if name != PATH}, UNKNOWN
-    return Sample(path, _truth({} if said is None else said, rest, index, place))
+        raise LoadError(source, f"{PATH}: missing, expected the path of an image")
+    values, rest = _values(row)
+    if not isinstance(values, Mapping):
+        raise LoadError(source, f"{LABELS}: {values!r}, expected a list of labels, or {{label: 1, 0 or null}}")
+    truth = [rest] * len(places)
+    for name, value in values.items():
+        if name not in places:
+            raise LoadError(source, f"{name!r}: not a label of this model")
+        truth[places[name]] = _known_or_not(value, f"{source}: {name!r}")
+    return Sample(path, tuple(truth))
 
 
-def _truth(said: object, rest: int, index: Mapping[str, int], place: str) -> Truth:
-    if not isinstance(said, Mapping):
-        raise LoadError(place, f"{LABELS}: {said!r}, expected a list of labels, or {{label: 1, 0 or null}}")
-    truth = [rest] * len(index)
-    for name, value in said.items():
-        if name not in index:
-            raise LoadError(place, f"{name!r}: no label of this model")
-        value = SAID.get(value.strip().lower(), value) if isinstance(value, str) else value
-        if value not in (0, 1, None):
-            raise LoadError(place, f"{name!r}: {value!r}, expected 1, 0 or nothing")
-        truth[index[name]] = UNKNOWN if value is None else int(value)
-    return tuple(truth)
+def _values(row: Row) -> tuple[object, int]:
+    """The value of each label that the row names, and the truth of all others."""
+    if LABELS not in row:
+        return {name: value for name, value in row.items() if name != PATH}, UNKNOWN
+    labels = row[LABELS]
+    if isinstance(labels, str):
+        labels = [name for name in labels.split(SEPARATOR) if name]
+    if isinstance(labels, list):
+        return dict.fromkeys(labels, 1), 0
+    return {} if labels is None else labels, UNKNOWN
+
+
+def _known_or_not(value: object, source: str) -> int:
+    """1, 0 or UNKNOWN."""
+    if isinstance(value, str):
+        value = CELLS.get(value.strip().lower(), value)
+    if value is None:
+        return UNKNOWN
+    if value not in (0, 1):
+        raise LoadError(source, f"{value!r}, expected 1, 0 or nothing")
+    return int(value)

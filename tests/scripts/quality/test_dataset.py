@@ -81,9 +81,17 @@ def test_empty_cells_are_unknown(tmp_path: Path) -> None:
     [
         ("a.txt", "a.jpg", "a.txt: .txt, expected a folder, .csv, .jsonl or .parquet"),
         ("a.csv", "image\na.jpg", "a.csv: row 1: path: missing, expected the path of an image"),
-        ("a.csv", "path,labels\na.jpg,elk", "row 1: 'elk': no label of this model"),
+        ("a.csv", "path,labels\na.jpg,elk", "row 1: 'elk': not a label of this model"),
         ("a.csv", "path,ant\na.jpg,2", "row 1: 'ant': '2', expected 1, 0 or nothing"),
         ("a.csv", "path,ant\na.jpg,1,2", "expected as many fields as the header has"),
+        ("a.csv", "path,ant\na.jpg,1\nb.jpg,1,2", r"a\.csv: row 2: expected as many fields as the header has"),
+        ("a.csv", 'path,labels\n"a.jpg,ant', r"^\S*a\.csv: damaged: unexpected end of data$"),
+        ("a.csv", 'path,labels\n"a"b,ant', r"^\S*a\.csv: damaged: ',' expected after '\"'$"),
+        (
+            "a.csv",
+            f"path,labels\n{'a' * 200_000},ant",
+            r"^\S*a\.csv: damaged: field larger than field limit \(131072\)$",
+        ),
         ("a.jsonl", '{"path": "a.jpg"}\n{"path"', "a.jsonl: damaged: "),
         ("a.jsonl", "[1]", "row 1: path: missing"),
         ("a.jsonl", '{"path": "a", "labels": 3}', "row 1: labels: 3, expected a list of labels, or"),
