@@ -1,4 +1,4 @@
-"""What turns encoded images into scores: an archive in this process, or a running server."""
+"""Encoded images → scores, by an archive or a checkpoint in this process, or by a running server."""
 
 import tempfile
 import threading
@@ -17,7 +17,7 @@ from PIL import Image
 from handler.classifier import Classifier
 from handler.contents import sha256
 from handler.cores import use_threads
-from handler.errors import ItemError
+from handler.errors import ItemError, one_line
 from scripts.archive.manifest import read_archive
 from scripts.archive.recipe import Recipe
 from scripts.archive.sources import parse_labels
@@ -29,27 +29,31 @@ from scripts.server.client import Client
 from scripts.server.session import direct_session
 from scripts.server.torchserve import ServerError
 
-ATTEMPTS = 10  # at a server that is busy, or restarts its worker
-PAUSE = 5.0  # seconds, where it doesn't say Retry-After
-TIMEOUT = 120.0  # seconds
+ATTEMPTS = 10  # before a 503 counts as the answer
+PAUSE = 5.0  # seconds between two attempts, unless the server sends Retry-After
+TIMEOUT = 120.0  # seconds for an answer
 
 Outcome = list[float] | str  # scores [C], or the code of the error
+MODEL_KEYS = ("name", "version", "sha256")
+UNEXPECTED = (ValueError, KeyError, TypeError, AttributeError)  # from taking an answer of another service apart
 
 
 class Scorer(Protocol):
     labels: tuple[str, ...]
     at_once: int  # images that are held in memory together
 
-    def origin(self, data: Path) -> Origin: ...
+    def origin(self, data: Path) -> Origin:
+        """What the scores of this data will have been made by. Its `images` are not counted yet."""
 
-    def score(self, images: Sequence[bytes]) -> list[Outcome]: ...
+    def score(self, images: Sequence[bytes]) -> list[Outcome]:
+        """One outcome for each encoded image, in their order."""
 
 
 class InProcess:
-    """The code that serves, without a server."""
+    """The classifier in this process, by the same code as on a server."""
 
     def __init__(self, source: Path, device: str, recipe: dict[str, Any]) -> None:
-        """source: an archive, or a checkpoint, for which `recipe` holds what it doesn't say. Raises LoadError."""
+        """source: an archive, or a checkpoint, whose missing facts `recipe` holds. Raises LoadError."""
         with ExitStack() as stack:
             if source.suffix == ".mar":
                 archive = read_archive(source)
@@ -59,8 +63,9 @@ class InProcess:
             else:
                 directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="score-")))
                 name, version = source.stem, "checkpoint"
-                write_stage(Recipe(source, name, **recipe), directory)
-                self.classifier = Classifier.load(directory, torch.device(device))
+                self.classifier = write_stage(Recipe(source, name, **recipe), directory)
+                if device != "cpu":  # the stage has been loaded on the CPU
+                    self.classifier = Classifier.load(directory, torch.device(device))
         use_threads(self.classifier.torch_threads)
         self.labels = self.classifier.labels
         self.at_once = max(32, self.classifier.batch_size)
@@ -69,60 +74,72 @@ class InProcess:
     def origin(self, data: Path) -> Origin:
         thresholds = dict(zip(self.labels, self.classifier.thresholds.tolist(), strict=True))
         calibration = self.classifier.calibration.to_dict(self.labels)
-        return Origin(list(self.labels), thresholds, calibration, self._model, *_data(data))
+        return Origin(list(self.labels), thresholds, calibration, self._model, *_describe(data))
 
     def score(self, images: Sequence[bytes]) -> list[Outcome]:
         outcomes = self.classifier.classify(images)
-        return [one.code if isinstance(one, ItemError) else one.tolist() for one in outcomes]
+        return [outcome.code if isinstance(outcome, ItemError) else outcome.tolist() for outcome in outcomes]
 
 
 class OverHttp:
-    """A server's predictions, several at a time."""
+    """A running server, with several requests at a time."""
 
     def __init__(self, url: str, clients: int, management: str | None) -> None:
-        """url: …/predictions/NAME. Raises ServerError, ApiError, LoadError."""
+        """url: …/predictions/NAME. management: where the calibration is described, if that is wanted.
+
+        Raises ServerError, ApiError, LoadError.
+        """
         self.url = url
         self.at_once = 4 * clients
         self._pool = ThreadPoolExecutor(clients, "client")
-        self._local = threading.local()
+        self._connection = _Connection()
         answer = self._ask(_probe(), {"X-All-Scores": "true"})
-        if answer.status_code != 200:
-            raise ServerError(f"{url}: {answer.status_code} {answer.text[:200]}, expected this project's answers")
-        self.labels = parse_labels(list(answer.json()["scores"]), url)
-        self._model: dict[str, Any] = answer.json()["model"]
-        ranked = self._ask(_probe(), {"X-Top-K": str(len(self.labels))}).json()["top_k"]
-        self._thresholds = {each["name"]: each["threshold"] for each in ranked}
-        self._calibration = None
-        if management is not None:
-            described = Client("", management).details(self._model["name"], self._model["version"])
-            self._calibration = described["calibration"]
+        try:
+            content = _successful(answer)
+            self.labels = parse_labels(list(content["scores"].keys()), url)
+            self._model = {key: content["model"][key] for key in MODEL_KEYS}
+            answer = self._ask(_probe(), {"X-Top-K": str(len(self.labels))})
+            ranked = {label["name"]: label["threshold"] for label in _successful(answer)["top_k"]}
+            self._thresholds = {name: ranked[name] for name in self.labels}
+        except UNEXPECTED:
+            raise self._unexpected(answer) from None
+        self._calibration = None if management is None else self._described_calibration(management)
 
     def origin(self, data: Path) -> Origin:
-        thresholds = {name: self._thresholds[name] for name in self.labels}
-        return Origin(list(self.labels), thresholds, self._calibration, self._model, *_data(data))
+        return Origin(list(self.labels), self._thresholds, self._calibration, self._model, *_describe(data))
 
     def score(self, images: Sequence[bytes]) -> list[Outcome]:
+        """Raises ServerError."""
         return list(self._pool.map(self._score, images))
 
     def _score(self, image: bytes) -> Outcome:
-        """A 5xx other than 503 is this image's own, too: the handler answers for each apart."""
         answer = self._ask(image, {"X-All-Scores": "true"})
         try:
             content = answer.json()
-            if answer.status_code == 200:
-                if content["model"] != self._model:
-                    raise ServerError(f"{self.url}: the model is another one than at the start: {content['model']}")
-                return [content["scores"][name] for name in self.labels]
-            return str(content["error"]["code"])
-        except (ValueError, KeyError, TypeError):
-            raise ServerError(f"{self.url}: {answer.status_code} {answer.text[:200]}, expected an answer") from None
+            # A 500 is an outcome as well: the handler answers for each image separately.
+            if answer.status_code != 200:
+                return str(content["error"]["code"])
+            model = {key: content["model"][key] for key in MODEL_KEYS}
+            scores = [content["scores"][name] for name in self.labels]
+        except UNEXPECTED:
+            raise self._unexpected(answer) from None
+        if model != self._model:
+            raise ServerError(f"{self.url}: the model changed during the run, to {model}")
+        return scores
+
+    def _described_calibration(self, management: str) -> dict[str, dict[str, float]]:
+        name, version = self._model["name"], self._model["version"]
+        details = Client("", management).details(name, version)
+        if not isinstance(details.get("calibration"), dict):
+            problem = "calibration: not described, expected an archive of this project"
+            raise ServerError(f"{management}: {name} {version}: {problem}")
+        return dict(details["calibration"])
 
     def _ask(self, image: bytes, headers: dict[str, str]) -> requests.Response:
-        """Patient with 503, as a server that starts or is full says it; not with one that isn't there."""
-        session = self._local.__dict__.setdefault("session", direct_session())
-        for attempt in range(ATTEMPTS):
+        """Asks again while the answer is 503: the server is full or restarts its worker. Raises ServerError."""
+        for attempt in range(1, ATTEMPTS + 1):
             try:
-                answer: requests.Response = session.post(
+                answer = self._connection.session.post(
                     self.url,
                     data=image,
                     headers={"Content-Type": "application/octet-stream", **headers},
@@ -130,14 +147,40 @@ class OverHttp:
                 )
             except requests.RequestException as error:
                 raise ServerError(f"{self.url}: no answer ({type(error).__name__})") from None
-            if answer.status_code != 503 or attempt == ATTEMPTS - 1:
+            if answer.status_code != 503 or attempt == ATTEMPTS:
                 break
-            time.sleep(float(answer.headers.get("Retry-After", PAUSE)))
+            time.sleep(_retry_after(answer))
         return answer
 
+    def _unexpected(self, answer: requests.Response) -> ServerError:
+        text = one_line(answer.text)[:200]
+        return ServerError(f"{self.url}: {answer.status_code} {text}, expected an answer of this project's handler")
 
-def _data(data: Path) -> tuple[str, str | None, str]:
-    """Its name, its hash if it is a list, and what paths in it are relative to."""
+
+class _Connection(threading.local):
+    """A session for each thread, which keeps its connection open."""
+
+    def __init__(self) -> None:
+        self.session = requests.Session()
+        # A proxy of the environment must not see the images, and a .netrc must not add a password.
+        self.session.trust_env = False
+
+
+def _successful(answer: requests.Response) -> Any:
+    """The JSON of an answer. Raises ValueError where its status isn't 200."""
+    if answer.status_code != 200:
+        raise ValueError(answer.status_code)
+    return answer.json()
+
+
+def _retry_after(answer: requests.Response) -> float:
+    """Seconds. The header may hold a date instead, which counts as none."""
+    text = answer.headers.get("Retry-After", "")
+    return float(text) if text.isdecimal() else PAUSE
+
+
+def _describe(data: Path) -> tuple[str, str | None, str]:
+    """The data's name, its hash if it is a list, and the folder that its paths are relative to."""
     return data.name, None if data.is_dir() else sha256(data), str(root(data).resolve())
 
 
