@@ -1,4 +1,4 @@
-"""Scores whose truth follows a known law."""
+"""Scores whose truth follows a known law, and an archive that is quick to load."""
 
 import json
 from dataclasses import asdict
@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts.archive.recipe import Recipe
+from scripts.build_archive import build_archive
 from scripts.quality.scores import Origin, Row, write_part
 
 LABELS = ["ant", "bee", "cat"]
@@ -32,6 +34,14 @@ def origin(**changes: Any) -> Origin:
     model = {"name": "cats", "version": "1.0", "sha256": SHA}
     one = Origin(LABELS, dict.fromkeys(LABELS, 0.5), calibration, model, "data.csv", None, ".")
     return Origin(**json.loads(json.dumps({**asdict(one), **changes})))
+
+
+def tiny_archive(checkpoint: Path) -> Path:
+    """An archive of the tiny checkpoint beside it, built once. Eager, since freezing takes most of a load's time."""
+    target = checkpoint.with_name("eager.mar")
+    if not target.exists():
+        build_archive(Recipe(checkpoint, "tiny", handler={"engine": "eager"}), target)
+    return target
 
 
 def write_scores(

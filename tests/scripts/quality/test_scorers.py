@@ -1,17 +1,13 @@
 """Scores from a server, over HTTP: a stub in its place, since only the questions and answers matter here."""
 
-import json
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from predictions import Answer, Server, always, serving
 
 from scripts.quality.scorers import ATTEMPTS, PAUSE, OverHttp
 from scripts.server.torchserve import ServerError
@@ -26,61 +22,11 @@ PREDICTION = {
 }
 CALIBRATION = {name: {"scale": 2.0, "shift": 0.0} for name in SCORES}
 DESCRIBED = [{"customizedMetadata": {"calibration": CALIBRATION}}]
-Answer = tuple[int, Any, dict[str, str]]  # status, JSON or bytes, headers
-
-
-def _always(status: int, content: Any) -> Callable[[bytes], Answer]:
-    return lambda _: (status, content, {})
-
-
-@dataclass
-class Server:
-    answer: Callable[[bytes], Answer]  # to each POST, by its body
-    described: Any  # the answer to each GET
-    url: str = ""
-    seen: list[dict[str, str]] = field(default_factory=list)  # the headers of each POST, in lower case
-
-
-@contextmanager
-def served() -> Iterator[Server]:
-    state = Server(_always(200, PREDICTION), DESCRIBED)
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            state.seen.append({name.lower(): value for name, value in self.headers.items()})
-            self._send(*state.answer(self.rfile.read(int(self.headers["Content-Length"]))))
-
-        def do_GET(self) -> None:
-            self._send(200, state.described, {})
-
-        def _send(self, status: int, content: Any, headers: dict[str, str]) -> None:
-            body = content if isinstance(content, bytes) else json.dumps(content).encode()
-            self.send_response(status)
-            for name, value in {"Content-Length": str(len(body)), **headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        state.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield state
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with served() as state:
+    with serving(always(200, PREDICTION), DESCRIBED) as state:
         yield state
 
 
@@ -127,7 +73,7 @@ def test_scores_and_codes_in_the_order_of_the_images(server: Server) -> None:
     ],
 )
 def test_another_service_is_named(server: Server, content: Any) -> None:
-    server.answer = _always(200, content)
+    server.answer = always(200, content)
     with pytest.raises(
         ServerError, match=rf"^{server.url}/predictions/cats: 200 .*, expected an answer of this project"
     ):
@@ -135,7 +81,7 @@ def test_another_service_is_named(server: Server, content: Any) -> None:
 
 
 def test_no_such_model(server: Server) -> None:
-    server.answer = _always(404, {"code": 404})
+    server.answer = always(404, {"code": 404})
     with pytest.raises(ServerError, match=r'cats: 404 \{"code": 404\}, expected an answer of this project'):
         scorer(server)
 
@@ -143,7 +89,7 @@ def test_no_such_model(server: Server) -> None:
 @pytest.mark.parametrize("content", [{}, [], {"scores": SCORES}, b"<html>", {"scores": {"ant": 1}, "model": MODEL}])
 def test_another_answer_to_an_image_is_named(server: Server, content: Any) -> None:
     asked = scorer(server)
-    server.answer = _always(200, content)
+    server.answer = always(200, content)
     with pytest.raises(ServerError, match=r"cats: 200 .*, expected an answer of this project"):
         asked.score([b"image"])
 
@@ -156,7 +102,7 @@ def test_a_handler_that_describes_no_calibration(server: Server) -> None:
 
 def test_a_model_that_changes_meanwhile(server: Server) -> None:
     asked = scorer(server)
-    server.answer = _always(200, {**PREDICTION, "model": {**MODEL, "version": "2.0"}})
+    server.answer = always(200, {**PREDICTION, "model": {**MODEL, "version": "2.0"}})
     with pytest.raises(ServerError, match=r"cats: the model changed during the run, to .*'2\.0'"):
         asked.score([b"image"])
 
@@ -167,7 +113,7 @@ def test_the_environment_says_nothing_of_the_way_there(
     """A proxy doesn't see the images, and a .netrc adds no password."""
     netrc = tmp_path / "netrc"
     netrc.write_text("default login someone password secret\n")
-    with served() as proxy:
+    with serving(always(200, PREDICTION)) as proxy:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, proxy.url)
         for name in ("NO_PROXY", "no_proxy"):
