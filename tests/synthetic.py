@@ -14,6 +14,7 @@ from scripts.quality.scores import Origin, Row, write_part
 
 LABELS = ["ant", "bee", "cat"]
 SHA = "5" * 64
+EAGER = {"engine": "eager"}  # settings of an archive: freezing takes most of the time of a build or a load
 
 
 def calibrated_scores(images: int, classes: int = 3, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
@@ -37,10 +38,10 @@ def origin(**changes: Any) -> Origin:
 
 
 def tiny_archive(checkpoint: Path) -> Path:
-    """An archive of the tiny checkpoint beside it, built once. Eager, since freezing takes most of a load's time."""
+    """An archive of the tiny checkpoint, beside it, built once."""
     target = checkpoint.with_name("eager.mar")
     if not target.exists():
-        build_archive(Recipe(checkpoint, "tiny", handler={"engine": "eager"}), target)
+        build_archive(Recipe(checkpoint, "tiny", handler=EAGER), target)
     return target
 
 

@@ -1,7 +1,6 @@
 """The command, on scores that are too sure of themselves, and the archive that is built from what it says."""
 
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 from samples import CHELSEA, TINY_LABELS
-from synthetic import LABELS, SHA, calibrated_scores, origin, sharpened, write_scores
+from synthetic import EAGER, LABELS, SHA, calibrated_scores, origin, sharpened, tiny_archive, write_scores
 
 from handler.calibration import Calibration
 from handler.classifier import Classifier
 from handler.errors import LoadError
 from scripts import calibrate
+from scripts.archive.outline import unpacked
 from scripts.archive.recipe import Recipe
 from scripts.build_archive import build_archive
 
@@ -99,16 +99,10 @@ def test_what_can_not_be_calibrated(tmp_path: Path, capsys: pytest.CaptureFixtur
             calibrate.main([*arguments, *flags])
 
 
-@pytest.fixture
-def bare(tiny_checkpoint: Path, tmp_path: Path) -> Classifier:
-    return _built(Recipe(tiny_checkpoint, "bare"), tmp_path)
-
-
-def _built(recipe: Recipe, directory: Path) -> Classifier:
-    build_archive(recipe, directory / f"{recipe.name}.mar")
-    with zipfile.ZipFile(directory / f"{recipe.name}.mar") as mar:
-        mar.extractall(directory / recipe.name)
-    return Classifier.load(directory / recipe.name, CPU)
+@pytest.fixture(scope="module")
+def bare(tiny_checkpoint: Path) -> Classifier:
+    with unpacked(tiny_archive(tiny_checkpoint)) as directory:
+        return Classifier.load(directory, CPU)
 
 
 def _calibration(directory: Path, sha256: str) -> Path:
@@ -125,7 +119,10 @@ def _calibration(directory: Path, sha256: str) -> Path:
 def test_the_archive_serves_what_was_fitted(bare: Classifier, tiny_checkpoint: Path, tmp_path: Path) -> None:
     path = _calibration(tmp_path, bare.weights_sha256)
     content = json.loads(path.read_text())
-    fitted = _built(Recipe(tiny_checkpoint, "fitted", calibration=path), tmp_path)
+    build_archive(Recipe(tiny_checkpoint, "fitted", calibration=path, handler=EAGER), tmp_path / "fitted.mar")
+    with unpacked(tmp_path / "fitted.mar") as directory:
+        fitted = Classifier.load(directory, CPU)
+        fitted.self_check(directory)
     assert fitted.thresholds.tolist() == list(content["thresholds"].values())
     assert fitted.calibration.to_dict(TINY_LABELS) == content["calibration"]
     assert fitted.metadata["calibration"]["objective"] == "F1"
@@ -133,7 +130,6 @@ def test_the_archive_serves_what_was_fitted(bare: Classifier, tiny_checkpoint: P
     assert not isinstance(before, Exception)
     scale = content["calibration"]["ant"]["scale"]
     np.testing.assert_allclose(after, 1 / (1 + ((1 - before) / before) ** scale), atol=1e-5)  # type: ignore[arg-type]
-    fitted.self_check(tmp_path / "fitted")
 
 
 def test_other_weights_are_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:

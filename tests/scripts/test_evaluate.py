@@ -1,18 +1,21 @@
 """The command: its table, its comparison, its card in an archive; and the page, in a real browser."""
 
+import base64
 import json
 import re
 import shutil
 import subprocess
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from PIL import Image
 from samples import CHELSEA, TINY_LABELS
-from synthetic import LABELS, calibrated_scores, origin, sharpened, write_scores
+from synthetic import EAGER, LABELS, calibrated_scores, origin, sharpened, tiny_archive, write_scores
 
 from handler.calibration import Calibration
 from handler.contents import read_metadata
@@ -28,18 +31,21 @@ SCORES, TRUTH = calibrated_scores(400)
 SURE = sharpened(SCORES, 2.5)
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 FEW = ["--resamples", "50"]
+PICTURES = 2 * 3 + 3 + 1  # two of each label, three of all, and the photo that is there
 
 
-@pytest.fixture
-def scores(tmp_path: Path) -> Path:
-    (tmp_path / "0.jpg").write_bytes(CHELSEA)
-    return write_scores(tmp_path / "scores", SURE, TRUTH, origin(root=str(tmp_path)))
+@pytest.fixture(scope="module")
+def scores(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("evaluate")
+    (directory / "0.jpg").write_bytes(CHELSEA)
+    return write_scores(directory / "scores", SURE, TRUTH, origin(root=str(directory)))
 
 
-@pytest.fixture
-def calibration(scores: Path, tmp_path: Path) -> Path:
-    assert calibrate.main([str(scores), "--output", str(tmp_path / "calibration.json")]) == 0
-    return tmp_path / "calibration.json"
+@pytest.fixture(scope="module")
+def calibration(scores: Path) -> Path:
+    path = scores.with_name("calibration.json")
+    assert calibrate.main([str(scores), "--output", str(path)]) == 0
+    return path
 
 
 def run(output: Path, *arguments: object) -> dict[str, Any]:
@@ -135,8 +141,7 @@ def test_without_labels_it_stops(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_the_card_travels_with_the_archive(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    build_archive(Recipe(tiny_checkpoint, "tiny"), tmp_path / "tiny.mar")
-    with unpacked(tmp_path / "tiny.mar") as directory:
+    with unpacked(tiny_archive(tiny_checkpoint)) as directory:
         sha256 = read_metadata(directory)["weights_sha256"]
     of = origin(
         labels=TINY_LABELS,
@@ -146,7 +151,7 @@ def test_the_card_travels_with_the_archive(tiny_checkpoint: Path, tmp_path: Path
     )
     card = tmp_path / "card.json"
     run(tmp_path / "a.json", write_scores(tmp_path / "scores", SCORES, TRUTH, of), "--card", card)
-    build_archive(Recipe(tiny_checkpoint, "carded", card=card), tmp_path / "carded.mar")
+    build_archive(Recipe(tiny_checkpoint, "carded", card=card, handler=EAGER), tmp_path / "carded.mar")
     with unpacked(read_archive(tmp_path / "carded.mar").path) as directory:
         kept = read_metadata(directory)["card"]
     assert kept["overall"]["micro_f1"].keys() == {"value", "low", "high"}
@@ -158,10 +163,10 @@ def test_the_card_travels_with_the_archive(tiny_checkpoint: Path, tmp_path: Path
         build_archive(Recipe(tiny_checkpoint, "x", card=card), tmp_path / "x.mar")
 
 
-@pytest.fixture
-def page(scores: Path, calibration: Path, tmp_path: Path) -> Path:
-    path = tmp_path / "page.html"
-    run(tmp_path / "all.json", scores, "--calibration", calibration, "--report", path, "--pictures", 400)
+@pytest.fixture(scope="module")
+def page(scores: Path, calibration: Path) -> Path:
+    path = scores.with_name("page.html")
+    run(scores.with_name("all.json"), scores, "--calibration", calibration, "--report", path, "--pictures", 400)
     return path
 
 
@@ -200,10 +205,26 @@ def test_the_same_scores_give_the_same_page(page: Path, scores: Path, calibratio
     assert read_scores(scores).sha256 in page.read_text()
 
 
+def test_every_picture_of_the_page_is_one(page: Path) -> None:
+    """Without a browser: each is an SVG or a JPEG that opens, with a text in its place."""
+    pictures = re.findall(r'<img src="data:image/([a-z+]+);base64,([^"]+)" alt="[^"]+">', page.read_text())
+    assert len(pictures) == PICTURES == page.read_text().count("<img")
+    for kind, text in pictures:
+        content = base64.b64decode(text, validate=True)
+        if kind == "jpeg":
+            assert len(Image.open(BytesIO(content)).convert("RGB").getcolors(1 << 24) or ()) > 50
+        else:
+            svg = ElementTree.fromstring(content)
+            assert svg.tag == "{http://www.w3.org/2000/svg}svg"
+            assert len(list(svg.iter("{http://www.w3.org/2000/svg}path"))) > 10
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium")
 @pytest.mark.parametrize("width", [390, 1280])
 def test_a_browser_shows_it(page: Path, tmp_path: Path, width: int) -> None:
     """Nothing is wider than the window, every picture is shown, and it isn't empty."""
+    shutil.copy(page, tmp_path / "page.html")
     probe = tmp_path / "probe.html"
     # A frame as narrow as a phone: headless windows have a least width.
     probe.write_text(
@@ -218,7 +239,7 @@ def test_a_browser_shows_it(page: Path, tmp_path: Path, width: int) -> None:
     assert found
     seen = json.loads(found[1].replace("&quot;", '"'))
     assert seen["width"] <= width
-    assert (seen["broken"], seen["images"]) == (0, 2 * 3 + 3 + 1)
+    assert (seen["broken"], seen["images"]) == (0, PICTURES)
     assert seen["text"] > 1000
     _browser([f"--window-size={max(width, 500)},2000", f"--screenshot={tmp_path / 'page.png'}", page.as_uri()])
     with Image.open(tmp_path / "page.png") as picture:
