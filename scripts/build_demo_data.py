@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes a small data set with labels, to walk through score, calibrate, evaluate and the report.
+"""Writes a small data set with labels, to try score, calibrate, evaluate and the report.
 
-Cuts of scikit-image's photos, some flipped, darker or blurred: one cat and no others. It shows the way; what is
-measured on it says nothing of a classifier.
+It holds crops of scikit-image's photos, some flipped, darkened or blurred; one photo shows a cat. Measures of it say
+nothing about a classifier.
 """
 
 import argparse
@@ -23,31 +23,31 @@ LABELS = {
     "camera.png": [],
     "motorcycle_left.png": [],
 }
-CUTS = {"chelsea.png": 40}  # of each photo
-OTHERWISE = 8
+CROPS = {"chelsea.png": 40}  # of a photo
+OTHER_CROPS = 8  # of each of the others
 
 
 def write_data(directory: Path, seed: int = 0) -> Path:
-    """Returns the list, labels.jsonl."""
+    """Fills `directory` with images and the list of them, labels.jsonl, and returns the path of the list."""
     rng = random.Random(seed)  # noqa: S311  (pictures)
     (directory / "images").mkdir(parents=True, exist_ok=True)
     lines = []
     for name, labels in LABELS.items():
-        if not (PHOTOS / name).exists():  # some come with other versions of the package
+        if not (PHOTOS / name).exists():  # not every version of the package has all of them
             continue
         with Image.open(PHOTOS / name) as photo:
             whole = photo.convert("RGB")
-        for number in range(CUTS.get(name, OTHERWISE)):
+        for number in range(CROPS.get(name, OTHER_CROPS)):
             path = Path("images") / f"{Path(name).stem}-{number:02d}.jpg"
-            _cut(whole, rng).save(directory / path, quality=85)
+            _crop(whole, rng).save(directory / path, quality=85)
             lines.append(json.dumps({"path": str(path), "labels": labels}))
     target = directory / "labels.jsonl"
     target.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return target
 
 
-def _cut(photo: Image.Image, rng: random.Random) -> Image.Image:
-    """A part of it, at least a third of each side."""
+def _crop(photo: Image.Image, rng: random.Random) -> Image.Image:
+    """A random part, at least a third of each side, altered at random."""
     width, height = (int(side * rng.uniform(0.33, 1)) for side in photo.size)
     left, top = rng.randint(0, photo.width - width), rng.randint(0, photo.height - height)
     part = photo.crop((left, top, left + width, top + height))

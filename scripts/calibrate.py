@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
-"""Scores and labels → a calibration and a threshold for each label, in a file that build_archive takes.
+"""Fits a calibration and a threshold for each label to scores and labels, and writes a file for build_archive.
 
-Each label's scores are calibrated (one temperature for all labels, or Platt's two numbers for each), and its threshold
-is the one that does best for the objective: the best F1 unless another is asked. A label with too few images that have
-it, or that don't, gets the threshold of all labels together. What is printed as out of fold was measured on images that
-the calibration and the thresholds had not seen: that is what to expect of new ones.
+Scores are calibrated with one temperature for all labels, or with Platt's scale and shift for each. Then each label
+gets the threshold that is best for the objective, by default F1. A label with too few images with or without it gets
+a threshold shared by all labels. The column "out of fold" is cross-validated: expect its values on new images.
 """
 
 import argparse
@@ -21,7 +20,7 @@ from handler.errors import LoadError
 from scripts.archive.mar import check_target
 from scripts.arguments import whole
 from scripts.quality.fitting import Fit, calibrated, fit, log_loss, out_of_fold
-from scripts.quality.measures import OVERALL, Decided, Measures
+from scripts.quality.measures import OVERALL, Decisions, Measures
 from scripts.quality.objective import Objective
 from scripts.quality.scores import UNKNOWN, Scores, read_labelled
 
@@ -45,20 +44,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def calibrate(scores: Scores, objective: Objective, options: argparse.Namespace) -> dict[str, Any]:
-    """Raises LoadError where there is too little truth to go by."""
-    truth, first = scores.truth, scores.calibration
+    """Returns the content of the file. Raises LoadError if there are fewer images than folds."""
+    truth, applied = scores.truth, scores.calibration
     if len(truth) < options.folds:
         raise LoadError(options.scores, f"{len(truth)} images, expected at least one for each of {options.folds} folds")
-    found = fit(scores.scores, truth, objective, options.method, options.min_support)
-    served = Decided(scores.scores.astype(np.float64), scores.scores >= scores.thresholds, truth)
-    fitted = calibrated(scores.scores, found.calibration)
+    fitted = fit(scores.scores, truth, objective, options.method, options.min_support)
+    as_scored = Decisions(scores.scores.astype(np.float64), scores.scores >= scores.thresholds, truth)
+    again = calibrated(scores.scores, fitted.calibration)
+    in_sample = Decisions(again, again >= fitted.thresholds, truth)
     held_out = out_of_fold(
         scores.scores, truth, objective, options.method, options.min_support, options.folds, options.seed
     )
-    whole = found.calibration.after(first)
+    both = fitted.calibration.after(applied)
     return {
-        "thresholds": dict(zip(scores.labels, found.thresholds.tolist(), strict=True)),
-        "calibration": whole.to_dict(scores.labels),
+        "thresholds": dict(zip(scores.labels, fitted.thresholds.tolist(), strict=True)),
+        "calibration": both.to_dict(scores.labels),
         "provenance": {
             "date": options.date,
             **scores.facts(),
@@ -69,33 +69,35 @@ def calibrate(scores: Scores, objective: Objective, options: argparse.Namespace)
             "min_support": options.min_support,
             "folds": options.folds,
             "seed": options.seed,
-            "labels": _labels(scores, found),
+            "labels": _labels(scores, fitted),
             "quality": {
-                "as scored": _quality(served),
-                "in sample": _quality(Decided(fitted, fitted >= found.thresholds, truth)),
-                "out of fold": _quality(Decided(*held_out, truth)),
+                "as scored": _quality(as_scored),
+                "in sample": _quality(in_sample),
+                "out of fold": _quality(Decisions(*held_out, truth)),
             },
         },
     }
 
 
-def _labels(scores: Scores, found: Fit) -> dict[str, dict[str, Any]]:
+def _labels(scores: Scores, fitted: Fit) -> dict[str, dict[str, Any]]:
     truth = scores.truth
     return {
         name: {
             "positives": int((truth[:, label] == 1).sum()),
             "negatives": int((truth[:, label] == 0).sum()),
             "unknown": int((truth[:, label] == UNKNOWN).sum()),
-            "threshold_of": "its own" if found.own[label] else "all labels",
-            "reached": bool(found.reached[label]),
+            "threshold_of": "its own" if fitted.own[label] else "all labels",
+            "reached": bool(fitted.reached[label]),
         }
         for label, name in enumerate(scores.labels)
     }
 
 
-def _quality(decided: Decided) -> dict[str, float | None]:
-    found = Measures(decided)()
-    values = {name: float(found[name][0]) for name in OVERALL} | {"log_loss": log_loss(decided.scores, decided.truth)}
+def _quality(decisions: Decisions) -> dict[str, float | None]:
+    """The measures over all labels; None where there is nothing to measure."""
+    measures = Measures(decisions)()
+    values = {name: float(measures[name][0]) for name in OVERALL}
+    values["log_loss"] = log_loss(decisions.scores, decisions.truth)
     return {name: round(value, 6) if np.isfinite(value) else None for name, value in values.items()}
 
 
@@ -109,12 +111,14 @@ def _summary(provenance: dict[str, Any]) -> str:
         )
     labels = provenance["labels"]
     shared = [name for name, label in labels.items() if label["threshold_of"] != "its own"]
-    missed = [name for name, label in labels.items() if not label["reached"]]
+    unreached = [name for name, label in labels.items() if not label["reached"]]
     support = provenance["min_support"]
     if shared:
-        lines.append(f"less than {support} images with or without, so the threshold of all labels: {', '.join(shared)}")
-    if missed:
-        lines.append(f"{provenance['objective']} not to be had, the nearest to it: {', '.join(missed)}")
+        lines.append(
+            f"shared threshold, as fewer than {support} images are with or without the label: {', '.join(shared)}"
+        )
+    if unreached:
+        lines.append(f"nearest threshold, as none reaches a {provenance['objective']}: {', '.join(unreached)}")
     return "\n".join(lines)
 
 
@@ -142,19 +146,24 @@ def _above_zero(text: str) -> float:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("scores", type=Path, help="of scripts/score.py, over data with labels")
-    add("--output", type=Path, required=True, metavar="JSON")
-    add("--force", action="store_true", help="overwrite it")
+    add("scores", type=Path, help="directory that scripts/score.py wrote, of data with labels")
+    add("--output", type=Path, required=True, metavar="JSON", help="file for build_archive --calibration")
+    add("--force", action="store_true", help="overwrite an existing file")
     goal = parser.add_mutually_exclusive_group()
-    goal.add_argument("--beta", type=_above_zero, default=1.0, help="the best F with this beta (default: 1)")
-    goal.add_argument("--precision", type=_share, help="at least this, and then the most recall")
-    goal.add_argument("--recall", type=_share, help="at least this, and then the most precision")
-    goal.add_argument("--cost", type=_above_zero, help="a miss is as dear as so many false alarms")
+    goal.add_argument("--beta", type=_above_zero, default=1.0, help="the best F-measure with this beta (default: 1)")
+    goal.add_argument("--precision", type=_share, help="at least this precision, then the most recall")
+    goal.add_argument("--recall", type=_share, help="at least this recall, then the most precision")
+    goal.add_argument("--cost", type=_above_zero, help="the lowest cost, where a miss costs this many false alarms")
     add("--method", choices=("temperature", "platt", "none"), default="temperature", help="default: %(default)s")
-    add("--min-support", type=whole(2), default=10, help="images with, and without, for an own threshold (default: 10)")
-    add("--folds", type=whole(2), default=5, help="for the estimate out of fold (default: %(default)s)")
-    add("--seed", type=int, default=0, help="of the folds (default: %(default)s)")
-    add("--date", default=time.strftime("%Y-%m-%d"), help="for the record (default: today)")
+    add(
+        "--min-support",
+        type=whole(2),
+        default=10,
+        help="images with and without a label for its own threshold (default: 10)",
+    )
+    add("--folds", type=whole(2), default=5, help="of the cross-validation (default: %(default)s)")
+    add("--seed", type=int, default=0, help="of the division into folds (default: %(default)s)")
+    add("--date", default=time.strftime("%Y-%m-%d"), help="in the record of the fit (default: today)")
     return parser
 
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Scores and labels → what a classifier is worth, with 95 % bootstrap intervals, as a table, a page and a model card.
+"""Measures a classifier on scores and labels, with 95 % bootstrap intervals, as a table, a report and a model card.
 
-With --calibration, before and after it: out of fold where it was fitted on these very scores. With --against, this
-version less another one, over the images that both have, so that one can say whether it may replace it.
+--calibration adds the measures after calibration: out of fold where it was fitted on these very scores. --against
+compares with another version on the images that both have, and says whether this one may replace it.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from scripts.quality.measures import OVERALL
 from scripts.quality.report import write_report
 from scripts.quality.scores import Scores, joined, read_labelled
 
-FITTED = ("date", "method", "objective", "images", "data", "scores_sha256")
+CALIBRATION_FACTS = ("date", "method", "objective", "images", "data", "scores_sha256")
 COLUMNS = ("precision", "recall", "f1", "average_precision")
 
 
@@ -30,54 +30,65 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         scores = read_labelled(options.scores)
-        found = read_calibrated(options.calibration, scores.labels) if options.calibration else None
-        if found is not None:
-            check_weights(found.provenance, scores.origin.model["sha256"], options.calibration)
+        fitted = _read_calibration(options, scores)
         versions = [as_scored(scores, options.resamples, options.seed)]
-        if found is not None:
-            versions.append(with_calibration(scores, found, options.resamples, options.seed))
-        comparison = _against(options, scores, found, versions[-1]) if options.against else None
-        content = _content(options, scores, found, versions, comparison)
+        if fitted is not None:
+            versions.append(with_calibration(scores, fitted, options.resamples, options.seed))
+        comparison = _against(options, scores, fitted, versions[-1]) if options.against else None
+        content = _content(options, scores, fitted, versions, comparison)
         print(_table(versions, comparison), _labels(scores, versions[-1]), sep="\n\n")
         if options.report:
             write_report(options.report, scores, versions, comparison, options.images, options.pictures, content["of"])
             print(f"\nwrote    {options.report}")
-        for path, part in ((options.json, content), (options.card, _card(content, versions[-1]))):
-            if path:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(json.dumps(part, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-                print(f"wrote    {path}")
+        _write_json(options.json, content)
+        _write_json(options.card, _card(content, versions[-1]))
     except (LoadError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _against(options: argparse.Namespace, scores: Scores, found: Calibrated | None, version: Version) -> Comparison:
-    """The other one as it was scored, this one as it shall serve, over what both have."""
+def _read_calibration(options: argparse.Namespace, scores: Scores) -> Calibrated | None:
+    """Raises LoadError if it was fitted for other weights."""
+    if options.calibration is None:
+        return None
+    fitted = read_calibrated(options.calibration, scores.labels)
+    check_weights(fitted.provenance, scores.origin.model["sha256"], options.calibration)
+    return fitted
+
+
+def _write_json(path: Path | None, content: dict[str, Any]) -> None:
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        print(f"wrote    {path}")
+
+
+def _against(options: argparse.Namespace, scores: Scores, fitted: Calibrated | None, version: Version) -> Comparison:
+    """The other version as scored against this one as it will serve, on the images that both have."""
     mine, others = joined(scores, read_labelled(options.against))
-    names = [f"{each.origin.model['name']} {each.origin.model['version']}" for each in (others, mine)]
+    names = [f"{part.origin.model['name']} {part.origin.model['version']}" for part in (others, mine)]
     if names[0] == names[1]:
         names = [str(options.against), str(options.scores)]
     sampling = options.resamples, options.seed
     if len(mine.paths) == len(scores.paths):
         second = version
     else:
-        second = as_scored(mine, *sampling) if found is None else with_calibration(mine, found, *sampling)
-    first, name = as_scored(others, *sampling), names[1] if found is None else f"{names[1]}, {second.name}"
+        second = as_scored(mine, *sampling) if fitted is None else with_calibration(mine, fitted, *sampling)
+    first, name = as_scored(others, *sampling), names[1] if fitted is None else f"{names[1]}, {second.name}"
     return compared(replace(first, name=names[0]), replace(second, name=name), mine.paths)
 
 
 def _content(
     options: argparse.Namespace,
     scores: Scores,
-    found: Calibrated | None,
+    fitted: Calibrated | None,
     versions: Sequence[Version],
     comparison: Comparison | None,
 ) -> dict[str, Any]:
-    of = {
+    facts = {
         **scores.facts(),
-        "calibration": {key: found.provenance.get(key) for key in FITTED} if found else None,
+        "calibration": {key: fitted.provenance.get(key) for key in CALIBRATION_FACTS} if fitted else None,
         "resamples": options.resamples,
         "seed": options.seed,
     }
@@ -88,17 +99,17 @@ def _content(
             "second": comparison.second.name,
             "images": len(comparison.paths),
             "verdict": comparison.verdict,
-            "differences": {name: numbers(each) for name, each in comparison.differences.items()},
+            "differences": {name: numbers(interval) for name, interval in comparison.differences.items()},
         }
     return {
-        "of": of,
+        "of": facts,
         "versions": {version.name: version.to_dict(scores.labels) for version in versions},
         "comparison": versus,
     }
 
 
 def _card(content: dict[str, Any], version: Version) -> dict[str, Any]:
-    """What can't be measured is left out: TorchServe shows no null."""
+    """The content about one version, without nulls: TorchServe leaves them out when it shows the card."""
     card: dict[str, Any] = _without_nulls(
         {**content["of"], "measured": version.name, **content["versions"][version.name]}
     )
@@ -106,11 +117,11 @@ def _card(content: dict[str, Any], version: Version) -> dict[str, Any]:
 
 
 def _without_nulls(value: Any) -> Any:
-    """Nor mappings of nothing else."""
+    """Drops nulls, and mappings that hold nothing else."""
     if not isinstance(value, dict):
         return value
-    found = {key: _without_nulls(each) for key, each in value.items()}
-    return {key: each for key, each in found.items() if each is not None and (each or not value[key])}
+    kept = {key: _without_nulls(item) for key, item in value.items()}
+    return {key: item for key, item in kept.items() if item is not None and (item or not value[key])}
 
 
 def _table(versions: Sequence[Version], comparison: Comparison | None) -> str:
@@ -122,10 +133,11 @@ def _table(versions: Sequence[Version], comparison: Comparison | None) -> str:
     if comparison is not None:
         lines += [
             "",
-            f"{comparison.second.name} less {comparison.first.name}, {len(comparison.paths)} images in common",
+            f"{comparison.second.name} minus {comparison.first.name}, {len(comparison.paths)} images in common",
         ]
         lines += [
-            f"{OVERALL[name][0]:{width}}  {_show(each, '+'):>24}" for name, each in comparison.differences.items()
+            f"{OVERALL[name][0]:{width}}  {_show(interval, '+'):>24}"
+            for name, interval in comparison.differences.items()
         ]
         lines += ["", comparison.verdict]
     return "\n".join(lines)
@@ -150,16 +162,21 @@ def _show(interval: Interval, sign: str = "") -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("scores", type=Path, help="of scripts/score.py, over data with labels")
-    add("--calibration", type=Path, metavar="JSON", help="of scripts/calibrate.py: what it changes")
-    add("--against", type=Path, metavar="SCORES", help="another version's, over the same data")
-    add("--report", type=Path, metavar="HTML", help="a page for those who decide, that opens offline")
+    add("scores", type=Path, help="directory that scripts/score.py wrote, of data with labels")
+    add("--calibration", type=Path, metavar="JSON", help="what scripts/calibrate.py wrote: adds the measures after it")
+    add("--against", type=Path, metavar="SCORES", help="another version's scores of the same data")
+    add("--report", type=Path, metavar="HTML", help="a report for the team, one page that opens offline")
     add("--card", type=Path, metavar="JSON", help="a model card for build_archive --card")
-    add("--json", type=Path, metavar="JSON", help="all that is measured")
-    add("--images", type=Path, metavar="DIR", help="where the report finds the pictures (default: where they were)")
-    add("--pictures", type=whole(0), default=12, help="of the worst errors in the report (default: %(default)s)")
-    add("--resamples", type=whole(1), default=1000, help="for the intervals (default: %(default)s)")
-    add("--seed", type=int, default=0, help="of them (default: %(default)s)")
+    add("--json", type=Path, metavar="JSON", help="every measure")
+    add("--images", type=Path, metavar="DIR", help="folder of the pictures (default: where they were scored)")
+    add(
+        "--pictures",
+        type=whole(0),
+        default=12,
+        help="pictures in the report, of the worst errors (default: %(default)s)",
+    )
+    add("--resamples", type=whole(1), default=1000, help="bootstrap resamples for the intervals (default: %(default)s)")
+    add("--seed", type=int, default=0, help="of the resamples (default: %(default)s)")
     return parser
 
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Scores a dataset: by an archive or a checkpoint in this process, or by a running server → Parquet.
+"""Scores a data set with an archive or a checkpoint in this process, or with a running server, and writes Parquet.
 
-The data is a folder, or a .csv, .jsonl or .parquet with a column `path` and, where they are known, labels: see
-docs/quality.md. A file that is no image, or one that the model refuses, becomes a row with the error's code. What was
-written before is kept: start it again and it goes on. `--shard 2/8` does the second of eight parts, on any machine.
+The data is a folder, or a .csv, .jsonl or .parquet file with a column `path` and, where they are known, labels: see
+docs/quality.md. A file that isn't an image, or that the model refuses, becomes a row with the error's code. An
+interrupted run continues when the same command is run again. `--shard 2/8` scores the second of eight parts.
 """
 
 import argparse
@@ -20,16 +20,16 @@ from handler.errors import LoadError
 from scripts.arguments import whole
 from scripts.quality.dataset import Sample, read_samples, root
 from scripts.quality.parts import WHOLE, Shard, check_same_split, find_parts, part_name, shard_size
-from scripts.quality.scorers import InProcess, OverHttp, Scorer
+from scripts.quality.scorers import InProcess, Outcome, OverHttp, Scorer
 from scripts.quality.scores import Origin, Row, read_origin, read_paths, write_part
 from scripts.server.client import ApiError
 from scripts.server.torchserve import ServerError
 
-UNREADABLE = "unreadable"  # the code of a file that isn't there, or can't be read
+UNREADABLE = "unreadable"  # the code of a file that is missing or can't be read
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns 0 when all is scored, 1 when something stops it."""
+    """Returns 0 when every image has a row, 1 after an error, 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
     try:
         scorer: Scorer
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped  the same command goes on where it was", file=sys.stderr)
+        print("stopped  run the same command again to continue", file=sys.stderr)
         return 130
     print(f"scored   {scored} images, {failed} of them refused\nwrote    {options.output}")
     return 0
@@ -92,18 +92,18 @@ def _next_part(scorer: Scorer, samples: Iterator[Sample], base: Path, rows: int,
 
 
 def _skip(samples: Iterator[Sample], paths: Iterator[str], output: Path) -> int:
-    """How many are done. Raises LoadError where they were others."""
-    count = 0
+    """Skips the samples that were scored before, and returns how many. Raises LoadError where the paths differ."""
+    skipped = 0
     for path in paths:
         sample = next(samples, None)
         if sample is None or sample.path != path:
             raise LoadError(output, f"{path}: not where it was in the data, expected a new --output")
-        count += 1
-    return count
+        skipped += 1
+    return skipped
 
 
 def _rows(scorer: Scorer, samples: Sequence[Sample], base: Path) -> list[Row]:
-    """Files that can't be read never reach the scorer."""
+    """Scores the samples whose files can be read; the others are errors."""
     images: list[bytes | None] = []
     for sample in samples:
         try:
@@ -111,36 +111,41 @@ def _rows(scorer: Scorer, samples: Sequence[Sample], base: Path) -> list[Row]:
         except OSError:
             images.append(None)
     outcomes = iter(scorer.score([image for image in images if image is not None]))
-    found = [UNREADABLE if image is None else next(outcomes) for image in images]
     return [
-        Row(sample.path, None, one, sample.truth) if isinstance(one, str) else Row(sample.path, one, None, sample.truth)
-        for sample, one in zip(samples, found, strict=True)
+        _row(sample, UNREADABLE if image is None else next(outcomes))
+        for sample, image in zip(samples, images, strict=True)
     ]
 
 
+def _row(sample: Sample, outcome: Outcome) -> Row:
+    if isinstance(outcome, str):
+        return Row(sample.path, None, outcome, sample.truth)
+    return Row(sample.path, outcome, None, sample.truth)
+
+
 def _shard(text: str) -> Shard:
-    mine, _, of = text.partition("/")
-    if not (mine.isdecimal() and of.isdecimal() and 1 <= int(mine) <= int(of)):
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
         raise argparse.ArgumentTypeError(f"{text!r}, expected I/N with I from 1 to N")
-    return int(mine), int(of)
+    return int(index), int(count)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    by: Any = parser.add_mutually_exclusive_group(required=True)
-    by.add_argument("source", nargs="?", type=Path, help="a .mar, or a checkpoint that build_archive takes")
-    by.add_argument("--url", help="of a running server: http://127.0.0.1:8080/predictions/NAME")
+    model: Any = parser.add_mutually_exclusive_group(required=True)
+    model.add_argument("source", nargs="?", type=Path, help="a .mar, or a checkpoint that build_archive takes")
+    model.add_argument("--url", help="a running server's predictions: http://127.0.0.1:8080/predictions/NAME")
     add("--data", type=Path, required=True, help="a folder, .csv, .jsonl or .parquet")
-    add("--output", type=Path, required=True, metavar="DIR", help="where the Parquet files go")
-    add("--shard", type=_shard, default=WHOLE, metavar="I/N", help="this part of the data alone (default: all)")
-    add("--rows", type=whole(1), default=5000, help="of a file; an interrupted one is lost (default: %(default)s)")
-    add("--device", default="cpu", help="cpu or cuda, in this process (default: %(default)s)")
-    add("--architecture", help="of a checkpoint that doesn't say")
-    add("--labels", type=Path, help="of a checkpoint that doesn't say")
-    add("--preprocessing", type=Path, help="of a checkpoint, if not timm's")
-    add("--clients", type=whole(1), default=8, help="that ask a server side by side (default: %(default)s)")
-    add("--management", metavar="URL", help="of that server, so that the scores say how they are calibrated already")
+    add("--output", type=Path, required=True, metavar="DIR", help="directory for the Parquet files")
+    add("--shard", type=_shard, default=WHOLE, metavar="I/N", help="score the I-th of N parts (default: everything)")
+    add("--rows", type=whole(1), default=5000, help="rows in a file; interrupting loses no more (default: %(default)s)")
+    add("--device", default="cpu", help="cpu or cuda, without --url (default: %(default)s)")
+    add("--architecture", help="timm's name, for a checkpoint without it")
+    add("--labels", type=Path, help="a file of labels, for a checkpoint without them")
+    add("--preprocessing", type=Path, help="a pipeline for a checkpoint (default: timm's)")
+    add("--clients", type=whole(1), default=8, help="concurrent requests to a server (default: %(default)s)")
+    add("--management", metavar="URL", help="the server's management API, asked how the scores are calibrated already")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Scores whose truth follows a known law, and an archive that is quick to load."""
+"""Scores whose truth follows a known distribution, and an archive that is quick to load."""
 
 import json
 from dataclasses import asdict
@@ -18,14 +18,14 @@ EAGER = {"engine": "eager"}  # settings of an archive: freezing takes most of th
 
 
 def calibrated_scores(images: int, classes: int = 3, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
-    """A label that scores s is there with probability s."""
+    """Scores s from 0 to 1; an image has a label with probability s."""
     rng = np.random.default_rng(seed)
     scores = rng.beta(0.6, 1.8, (images, classes)).astype(np.float32)
     return scores, (rng.random((images, classes)) < scores).astype(np.int8)
 
 
 def sharpened(scores: NDArray[np.float32], scale: float, shift: float = 0.0) -> NDArray[np.float32]:
-    """Too sure of itself by this scale."""
+    """Overconfident scores: scale and shift change the logits."""
     clipped = np.clip(scores.astype(np.float64), 1e-6, 1 - 1e-6)
     return (1 / (1 + np.exp(-(scale * np.log(clipped / (1 - clipped)) + shift)))).astype(np.float32)
 
@@ -33,8 +33,8 @@ def sharpened(scores: NDArray[np.float32], scale: float, shift: float = 0.0) -> 
 def origin(**changes: Any) -> Origin:
     calibration = {name: {"scale": 1.0, "shift": 0.0} for name in LABELS}
     model = {"name": "cats", "version": "1.0", "sha256": SHA}
-    one = Origin(LABELS, dict.fromkeys(LABELS, 0.5), calibration, model, "data.csv", None, ".")
-    return Origin(**json.loads(json.dumps({**asdict(one), **changes})))
+    usual = Origin(LABELS, dict.fromkeys(LABELS, 0.5), calibration, model, "data.csv", None, ".")
+    return Origin(**json.loads(json.dumps({**asdict(usual), **changes})))
 
 
 def tiny_archive(checkpoint: Path) -> Path:
@@ -50,8 +50,8 @@ def write_scores(
 ) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     rows = [
-        Row(f"{prefix}{number}.jpg", one.tolist(), None, known.tolist())
-        for number, (one, known) in enumerate(zip(scores, truth, strict=True))
+        Row(f"{prefix}{number}.jpg", row.tolist(), None, known.tolist())
+        for number, (row, known) in enumerate(zip(scores, truth, strict=True))
     ]
     write_part(directory / "scores-1-of-1-000000.parquet", of or origin(), rows)
     return directory

@@ -1,4 +1,4 @@
-"""One or two versions of a classifier over the same images: decisions, measures with intervals, and what changed."""
+"""Versions of a classifier on the same images: decisions, measures with intervals, and a paired comparison."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 from scripts.archive.measured import Calibrated
 from scripts.quality.bootstrap import Estimate, Interval, estimate
 from scripts.quality.fitting import calibrated, out_of_fold
-from scripts.quality.measures import A_LABEL, LOWER_IS_BETTER, OVERALL, Array, Decided
+from scripts.quality.measures import LOWER_IS_BETTER, OVERALL, PER_LABEL, Array, Decisions
 from scripts.quality.objective import Objective
 from scripts.quality.scores import UNKNOWN, Scores
 
@@ -17,15 +17,16 @@ AS_SCORED, CALIBRATED, OUT_OF_FOLD = "as scored", "calibrated", "calibrated, out
 
 @dataclass(frozen=True)
 class Version:
-    """What was decided, by which thresholds, and what it is worth."""
+    """Decisions, the thresholds that they were made with, and their measures."""
 
     name: str
-    decided: Decided
+    decisions: Decisions
     thresholds: Array  # [C]
     estimate: Estimate
 
     @property
     def measured(self) -> dict[str, list[Interval]]:
+        """One interval for each measure of OVERALL, C for each of PER_LABEL."""
         return self.estimate.intervals
 
     def to_dict(self, labels: list[str]) -> dict[str, Any]:
@@ -35,8 +36,8 @@ class Version:
             "labels": {
                 name: {
                     "threshold": float(self.thresholds[place]),
-                    **{count: int((self.decided.truth[:, place] == value).sum()) for count, value in COUNTS.items()},
-                    **{measure: numbers(self.measured[measure][place]) for measure in A_LABEL},
+                    **{count: int((self.decisions.truth[:, place] == value).sum()) for count, value in COUNTS.items()},
+                    **{measure: numbers(self.measured[measure][place]) for measure in PER_LABEL},
                 }
                 for place, name in enumerate(labels)
             },
@@ -48,18 +49,18 @@ COUNTS = {"positives": 1, "negatives": 0, "unknown": UNKNOWN}
 
 @dataclass(frozen=True)
 class Comparison:
-    """The second less the first, on the images that both have."""
+    """The second version minus the first, on the images that both have."""
 
     first: Version
     second: Version
-    differences: dict[str, Interval]  # of each of OVERALL
+    differences: dict[str, Interval]  # for each of OVERALL
     paths: list[str]
 
     @property
     def verdict(self) -> str:
-        """By what both are for: F1 of all labels."""
+        """Whether the second is better, by micro F1; and the other measures in which it is worse."""
         difference = self.differences["micro_f1"]
-        worse = [OVERALL[name][0] for name, each in self.differences.items() if _sign(name, each) < 0]
+        worse = [OVERALL[name][0] for name, interval in self.differences.items() if _sign(name, interval) < 0]
         also = f" Worse: {'; '.join(worse)}." if worse else ""
         interval = f"micro F1 differs by {difference.low:+.3f} to {difference.high:+.3f}"
         if difference.low > 0:
@@ -70,34 +71,34 @@ class Comparison:
 
 
 def as_scored(scores: Scores, resamples: int, seed: int) -> Version:
-    """With the thresholds that the archive had."""
-    decided = Decided(scores.scores.astype(np.float64), scores.scores >= scores.thresholds, scores.truth)
-    return Version(AS_SCORED, decided, scores.thresholds, estimate(decided, resamples, seed))
+    """With the thresholds of the archive that scored."""
+    decisions = Decisions(scores.scores.astype(np.float64), scores.scores >= scores.thresholds, scores.truth)
+    return Version(AS_SCORED, decisions, scores.thresholds, estimate(decisions, resamples, seed))
 
 
-def with_calibration(scores: Scores, found: Calibrated, resamples: int, seed: int) -> Version:
-    """Out of fold where the calibration was fitted on these very scores: else it would praise itself."""
-    provenance = found.provenance
+def with_calibration(scores: Scores, fitted: Calibrated, resamples: int, seed: int) -> Version:
+    """Out of fold where the calibration was fitted on these very scores, since it looks too good on them."""
+    provenance = fitted.provenance
     if provenance.get("scores_sha256") == scores.sha256:
         objective = Objective(provenance["objective_kind"], provenance["objective_value"])
         folds = (provenance["method"], provenance["min_support"], provenance["folds"], provenance["seed"])
-        decided = Decided(*out_of_fold(scores.scores, scores.truth, objective, *folds), scores.truth)
+        decisions = Decisions(*out_of_fold(scores.scores, scores.truth, objective, *folds), scores.truth)
         name = OUT_OF_FOLD
     else:
-        # What is in the scores already is taken out.
-        again = calibrated(scores.scores, found.calibration.after(scores.calibration.inverse))
-        decided, name = Decided(again, again >= found.thresholds, scores.truth), CALIBRATED
-    return Version(name, decided, found.thresholds, estimate(decided, resamples, seed))
+        # The scores may be calibrated already: that calibration is undone first.
+        again = calibrated(scores.scores, fitted.calibration.after(scores.calibration.inverse))
+        decisions, name = Decisions(again, again >= fitted.thresholds, scores.truth), CALIBRATED
+    return Version(name, decisions, fitted.thresholds, estimate(decisions, resamples, seed))
 
 
 def compared(first: Version, second: Version, paths: list[str]) -> Comparison:
-    """Both over the same images, in one order, by one seed."""
-    differences = second.estimate.less(first.estimate).intervals
+    """Both versions need the same images in one order, and the same seed."""
+    differences = second.estimate.minus(first.estimate).intervals
     return Comparison(first, second, {name: differences[name][0] for name in OVERALL}, paths)
 
 
 def _sign(name: str, interval: Interval) -> int:
-    """1 better, -1 worse, 0 not to be told."""
+    """1 for better, -1 for worse, 0 where the interval holds 0."""
     sign = (interval.low > 0) - (interval.high < 0)
     return -sign if name in LOWER_IS_BETTER else sign
 

@@ -1,4 +1,4 @@
-"""The report's figures, each small enough for a phone, as SVG in a data URI: nothing in it can run or be fetched."""
+"""The report's figures, small enough for a phone: data URIs of SVG, which run no script and fetch nothing."""
 
 import base64
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from scripts.quality.measures import Array, reliability
 from scripts.quality.ranking import rank_with_cuts
 from scripts.quality.scores import UNKNOWN
 
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"  # told apart by the colour-blind, too (Okabe, Ito)
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"  # for colour-blind readers as well (Okabe and Ito)
 SMALL, SQUARE = (2.8, 2.4), (5.6, 5.0)  # inches
 
 
 def precision_recall(scores: Array, truth: NDArray[np.int8], fired: NDArray[np.bool_]) -> str:
-    """Of one label, [N] each: the curve, and the point that was chosen."""
+    """For one label, [N] each: the curve, and the point of its threshold."""
     known = truth != UNKNOWN
     scores, right, fired = scores[known], truth[known] == 1, fired[known]
     order, ends = rank_with_cuts(scores)
@@ -27,29 +27,29 @@ def precision_recall(scores: Array, truth: NDArray[np.int8], fired: NDArray[np.b
     axis = figure.subplots()
     axis.step(hits / right.sum(), hits / (ends + 1), color=BLUE, where="pre")
     if fired.any():
-        chosen = (fired & right).sum()
-        axis.plot(chosen / right.sum(), chosen / fired.sum(), "o", color=ORANGE, markersize=8)
+        correct = (fired & right).sum()
+        axis.plot(correct / right.sum(), correct / fired.sum(), "o", color=ORANGE, markersize=8)
     axis.set(xlim=(0, 1.03), ylim=(0, 1.03), xlabel="recall", ylabel="precision")
     return _uri(figure)
 
 
 def calibration(versions: Sequence[tuple[str, Array, NDArray[np.int8]]]) -> str:
-    """Score against share, all labels together, of each version."""
+    """A reliability diagram of all labels together: for each version its name, scores [N, C] and truth [N, C]."""
     figure = Figure((5.6, 3.6), layout="constrained")
     axis = figure.subplots()
-    axis.plot([0, 1], [0, 1], color=GREY, linestyle="dotted", label="as it should be")
+    axis.plot([0, 1], [0, 1], color=GREY, linestyle="dotted", label="ideal")
     for (name, scores, truth), colour, marker in zip(versions, (ORANGE, BLUE), ("s", "o"), strict=False):
         score, share, count = reliability(scores, truth)
         sizes = 20 + 120 * np.sqrt(count / max(count.max(), 1))
         axis.plot(score, share, color=colour, label=name)
         axis.scatter(score, share, s=sizes, color=colour, marker=marker, alpha=0.6)
-    axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xlabel="score", ylabel="share of these that is true")
+    axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xlabel="score", ylabel="share that is true")
     axis.legend(frameon=False)
     return _uri(figure)
 
 
 def distribution(scores: Array, truth: NDArray[np.int8], threshold: float) -> str:
-    """Of one label: the scores of images that have it, above, and of those that haven't, below."""
+    """For one label: histograms of the scores of images with it, above the axis, and without it, below."""
     figure = Figure(SMALL, layout="constrained")
     axis = figure.subplots()
     edges = np.linspace(0, 1, 21)
@@ -62,8 +62,8 @@ def distribution(scores: Array, truth: NDArray[np.int8], threshold: float) -> st
     return _uri(figure)
 
 
-def heat(shares: Array, labels: Sequence[str], across: str, down: str) -> str:
-    """A square of shares, NaN where there is nothing."""
+def heatmap(shares: Array, labels: Sequence[str], across: str, down: str) -> str:
+    """shares: [C, C] from 0 to 1, NaN where there is nothing to show."""
     figure = Figure(SQUARE, layout="constrained")
     axis = figure.subplots()
     axis.imshow(np.nan_to_num(shares), vmin=0, vmax=1, cmap="Blues")
@@ -77,7 +77,7 @@ def heat(shares: Array, labels: Sequence[str], across: str, down: str) -> str:
 
 
 def _short(name: str) -> str:
-    return (name if len(name) <= 18 else name[:17] + "…").replace("$", r"\$")  # else it is taken for mathematics
+    return (name if len(name) <= 18 else name[:17] + "…").replace("$", r"\$")  # $ would start a formula
 
 
 def _uri(figure: Figure) -> str:

@@ -1,11 +1,14 @@
-"""Scores from the best to the worst, and where a threshold can part them."""
+"""Scores in descending order, and the places where a threshold can separate them."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 def rank_with_cuts(scores: NDArray[np.floating]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """scores [N] → the order, best first, and the places in it after which a cut can be: equal scores stay together."""
+    """scores [N] → their order, best first, and the places in it after which a cut is possible.
+
+    There is none between equal scores.
+    """
     order = np.argsort(-scores, kind="stable")
     if not len(order):
         return order, np.empty(0, dtype=np.intp)

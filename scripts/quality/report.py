@@ -1,4 +1,4 @@
-"""The page for those who decide: one HTML file that opens offline, on a phone too, without a script."""
+"""The report as one HTML file, which opens offline and on a phone, without scripts."""
 
 import base64
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ from handler.settings import Limits
 from scripts.quality import figures
 from scripts.quality.bootstrap import Interval
 from scripts.quality.evaluation import Comparison, Version
-from scripts.quality.measures import OVERALL, Array, Decided
+from scripts.quality.measures import OVERALL, Array, Decisions
 from scripts.quality.scores import UNKNOWN, Scores
 
 HERE = Path(__file__).parent
 TILES = ("micro_f1", "map", "exact_match", "calibration_error")
-CURVES = 12  # labels with figures of their own, at the most
-SQUARE = 15  # labels in a square, at the most
-THUMBNAIL = 320  # pixels
+MAX_CURVES = 12  # labels with their own figures
+MAX_SQUARE = 15  # labels in a heatmap
+THUMBNAIL = 320  # pixels of the longer side
 
 
 def write_report(
@@ -34,19 +34,19 @@ def write_report(
     comparison: Comparison | None,
     images: Path | None,
     pictures: int,
-    of: dict[str, Any],
+    facts: dict[str, Any],
 ) -> None:
-    """The last version is the one it is about. images: where the pictures are, if not where they were scored."""
+    """The report is about the last version. images: the folder of the pictures, if they have moved since scoring."""
     version, truth = versions[-1], scores.truth
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"interval": _interval, "number": _number}
-    chosen = _most_in_error(version)
-    square = _most_frequent(version.decided)
+    curves = _most_in_error(version)
+    square = _most_frequent(version.decisions)
     names = [scores.labels[label] for label in square]
     page = environment.get_template("report.html").render(
-        of=of,
+        facts=facts,
         model=scores.origin.model,
         versions=versions,
         version=version,
@@ -55,12 +55,12 @@ def write_report(
         comparison=comparison,
         changes=_changes(comparison, scores.labels) if comparison else [],
         labels=_rows(scores, version),
-        curves=[_curves(scores, version, label) for label in chosen],
-        more=int((truth == 1).any(axis=0).sum()) - len(chosen),
-        reliability=figures.calibration([(each.name, each.decided.scores, truth) for each in versions]),
-        together=figures.heat(_together(truth, square), names, "have this one, too", "of images with this label"),
-        confusion=figures.heat(
-            _confusion(version.decided, square), names, "are given this one wrongly", "of images with this label"
+        curves=[_curves(scores, version, label) for label in curves],
+        more=int((truth == 1).any(axis=0).sum()) - len(curves),
+        reliability=figures.calibration([(each.name, each.decisions.scores, truth) for each in versions]),
+        together=figures.heatmap(_together(truth, square), names, "have this one, too", "of images with this label"),
+        confusion=figures.heatmap(
+            _confusion(version.decisions, square), names, "are given this one wrongly", "of images with this label"
         ),
         left_out=len(scores.labels) - len(square),
         worst=_worst(scores, version, images or Path(scores.origin.root), pictures),
@@ -70,7 +70,7 @@ def write_report(
 
 
 def _rows(scores: Scores, version: Version) -> list[dict[str, Any]]:
-    """Of each label, those with the most images first."""
+    """A row for each label, those with the most images first."""
     rows = []
     for label, name in enumerate(scores.labels):
         measured = {key: version.measured[key][label] for key in ("precision", "recall", "f1", "average_precision")}
@@ -80,53 +80,53 @@ def _rows(scores: Scores, version: Version) -> list[dict[str, Any]]:
 
 
 def _curves(scores: Scores, version: Version, label: int) -> dict[str, Any]:
-    decided, truth = version.decided, scores.truth[:, label]
+    decisions, truth = version.decisions, scores.truth[:, label]
     return {
         "name": scores.labels[label],
         "f1": version.measured["f1"][label],
-        "curve": figures.precision_recall(decided.scores[:, label], truth, decided.fired[:, label]),
-        "distribution": figures.distribution(decided.scores[:, label], truth, float(version.thresholds[label])),
+        "curve": figures.precision_recall(decisions.scores[:, label], truth, decisions.fired[:, label]),
+        "distribution": figures.distribution(decisions.scores[:, label], truth, float(version.thresholds[label])),
     }
 
 
 def _most_in_error(version: Version) -> list[int]:
-    """The labels that images have, the most wrong decisions first."""
-    truth = version.decided.truth
-    wrong = ((version.decided.fired != (truth == 1)) & (truth != UNKNOWN)).sum(axis=0)
-    there = np.flatnonzero((truth == 1).any(axis=0))
-    return [int(label) for label in there[np.argsort(-wrong[there], kind="stable")][:CURVES]]
+    """Labels that some image has, those with the most wrong decisions first."""
+    truth = version.decisions.truth
+    wrong = ((version.decisions.fired != (truth == 1)) & (truth != UNKNOWN)).sum(axis=0)
+    present = np.flatnonzero((truth == 1).any(axis=0))
+    return [int(label) for label in present[np.argsort(-wrong[present], kind="stable")][:MAX_CURVES]]
 
 
-def _most_frequent(decided: Decided) -> list[int]:
-    """Those that images have, or are given, most often, in the labels' own order."""
-    count = ((decided.truth == 1) | decided.fired).sum(axis=0)
-    return sorted(int(label) for label in np.argsort(-count, kind="stable")[:SQUARE] if count[label])
+def _most_frequent(decisions: Decisions) -> list[int]:
+    """Labels that images have, or are given, most often, in the order of the classifier."""
+    count = ((decisions.truth == 1) | decisions.fired).sum(axis=0)
+    return sorted(int(label) for label in np.argsort(-count, kind="stable")[:MAX_SQUARE] if count[label])
 
 
 def _together(truth: NDArray[np.int8], labels: list[int]) -> Array:
-    """[row, column]: of the images that have the row's label, the share that has the column's, too."""
-    there = (truth[:, labels] == 1).astype(np.float64)
-    return _share(there.T @ there, there.sum(axis=0))
+    """[row, column]: of the images with the label of the row, the share that has the label of the column."""
+    positive = (truth[:, labels] == 1).astype(np.float64)
+    return _share(positive.T @ positive, positive.sum(axis=0))
 
 
-def _confusion(decided: Decided, labels: list[int]) -> Array:
-    """[row, column]: of the images that have the row's label, the share that is given the column's wrongly."""
-    there = (decided.truth[:, labels] == 1).astype(np.float64)
-    alarms = (decided.fired & (decided.truth == 0))[:, labels].astype(np.float64)
-    return _share(there.T @ alarms, there.sum(axis=0))
+def _confusion(decisions: Decisions, labels: list[int]) -> Array:
+    """[row, column]: of the images with the label of the row, the share that is wrongly given that of the column."""
+    positive = (decisions.truth[:, labels] == 1).astype(np.float64)
+    alarms = (decisions.fired & (decisions.truth == 0))[:, labels].astype(np.float64)
+    return _share(positive.T @ alarms, positive.sum(axis=0))
 
 
 def _share(part: Array, whole: Array) -> Array:
-    found: Array = np.divide(part, whole[:, None], out=np.full(part.shape, np.nan), where=whole[:, None] > 0)
-    return found
+    share: Array = np.divide(part, whole[:, None], out=np.full(part.shape, np.nan), where=whole[:, None] > 0)
+    return share
 
 
 def _changes(comparison: Comparison, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Labels with decisions that one has right and the other wrong, the most of them first."""
-    truth = comparison.second.decided.truth
+    """Labels for which only one of the two versions is right on some images, those with the most such images first."""
+    truth = comparison.second.decisions.truth
     known = truth != UNKNOWN
-    right = [each.decided.fired == (truth == 1) for each in (comparison.first, comparison.second)]
-    mended, broken = ((known & one & ~other).sum(axis=0) for one, other in (right[::-1], right))
+    before, after = (version.decisions.fired == (truth == 1) for version in (comparison.first, comparison.second))
+    mended, broken = (known & after & ~before).sum(axis=0), (known & before & ~after).sum(axis=0)
     order = np.argsort(-(mended + broken), kind="stable")
     return [
         {"name": labels[label], "mended": int(mended[label]), "broken": int(broken[label])}
@@ -136,19 +136,23 @@ def _changes(comparison: Comparison, labels: Sequence[str]) -> list[dict[str, An
 
 
 def _worst(scores: Scores, version: Version, root: Path, pictures: int) -> list[dict[str, Any]]:
-    """The images with the wrong decision that the classifier was surest of."""
-    decided = version.decided
-    there = decided.truth == 1
-    wrong = (decided.fired != there) & (decided.truth != UNKNOWN)
-    surprise = np.where(wrong, np.abs(decided.scores - there), 0)
+    """The images whose wrong decisions had the most confident scores."""
+    decisions = version.decisions
+    positive = decisions.truth == 1
+    wrong = (decisions.fired != positive) & (decisions.truth != UNKNOWN)
+    surprise = np.where(wrong, np.abs(decisions.scores - positive), 0)
     order = np.argsort(-surprise.max(axis=1), kind="stable")[:pictures]
     return [
         {
             "path": scores.paths[image],
             "picture": _thumbnail(root / scores.paths[image]),
-            "truth": [scores.labels[label] for label in np.flatnonzero(there[image])],
+            "truth": [scores.labels[label] for label in np.flatnonzero(positive[image])],
             "wrong": [
-                {"name": scores.labels[label], "missed": there[image, label], "score": decided.scores[image, label]}
+                {
+                    "name": scores.labels[label],
+                    "missed": positive[image, label],
+                    "score": decisions.scores[image, label],
+                }
                 for label in np.argsort(-surprise[image], kind="stable")
                 if wrong[image, label]
             ],
@@ -159,7 +163,7 @@ def _worst(scores: Scores, version: Version, root: Path, pictures: int) -> list[
 
 
 def _thumbnail(path: Path) -> str | None:
-    """None where it is no longer there, or no image."""
+    """None where the file is gone, or isn't an image."""
     try:
         image = Image.fromarray(decode(path.read_bytes(), Limits()))
     except (OSError, ItemError):

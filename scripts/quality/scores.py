@@ -1,4 +1,4 @@
-"""Scores as Parquet: a directory of files, a row an image, with what they were made by in each file's metadata."""
+"""Scores as Parquet: a directory of files with a row for each image. Each file's metadata says where they come from."""
 
 import hashlib
 import json
@@ -19,42 +19,42 @@ from handler.thresholds import parse_thresholds
 from scripts.quality.parts import check_complete, find_parts
 
 META = b"multi_label_scores"
-UNKNOWN = -1  # in the column of the truth: nobody has said
+UNKNOWN = -1  # in the column of the truth: the data doesn't say
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What the scores were made by, and of."""
+    """The model and the data that scores come from."""
 
     labels: list[str]
     thresholds: dict[str, float]
-    calibration: dict[str, dict[str, float]] | None  # that is in the scores already; None where it isn't known
+    calibration: dict[str, dict[str, float]] | None  # applied to the scores already; None if unknown
     model: dict[str, Any]  # name, version, sha256
     data: str  # the name of the folder or list
     data_sha256: str | None  # of the list; None for a folder
-    root: str = field(compare=False)  # what paths are relative to: elsewhere on another machine
-    # In the whole folder or list. None where they weren't counted. A folder may grow between two runs.
+    root: str = field(compare=False)  # the folder that paths start from; differs between machines
+    # In the whole folder or list; None if not counted. Not compared, since a folder may grow between two runs.
     images: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
 class Row:
     path: str
-    scores: Sequence[float] | None  # [C]; None where `error` is the code that the image was refused with
-    error: str | None
+    scores: Sequence[float] | None  # [C]; None where the image was refused
+    error: str | None  # the code that the image was refused with
     truth: Sequence[int]  # [C]: 1, 0 or UNKNOWN
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Of the images that were classified."""
+    """The scores and the truth of all images that were classified."""
 
     origin: Origin
     paths: list[str]  # [N]
     scores: NDArray[np.float32]  # [N, C]
     truth: NDArray[np.int8]  # [N, C]: 1, 0 or UNKNOWN
-    errors: dict[str, int]  # how many images were refused, by code
-    sha256: str  # of all files
+    errors: dict[str, int]  # number of refused images by code
+    sha256: str  # of all files together
 
     @property
     def labels(self) -> list[str]:
@@ -66,7 +66,7 @@ class Scores:
 
     @property
     def calibration(self) -> Calibration:
-        """Raises LoadError where it isn't known."""
+        """Raises LoadError if it is unknown."""
         if self.origin.calibration is None:
             raise LoadError(
                 "scores", "calibration: not known, expected scores of an archive, or of a server with --management"
@@ -74,7 +74,7 @@ class Scores:
         return parse_calibration(self.origin.calibration, self.labels, "scores")
 
     def facts(self) -> dict[str, Any]:
-        """Which they are, for the record of what is measured on them."""
+        """For the records of what was fitted or measured: which scores these are."""
         return {
             "model": self.origin.model,
             "data": self.origin.data,
@@ -86,6 +86,7 @@ class Scores:
 
 
 def schema(origin: Origin) -> pa.Schema:
+    """Of a file, with its origin in the metadata."""
     classes = len(origin.labels)
     columns = [
         ("path", pa.string()),
@@ -97,7 +98,7 @@ def schema(origin: Origin) -> pa.Schema:
 
 
 def write_part(path: Path, origin: Origin, rows: Sequence[Row]) -> None:
-    """Whole or not at all."""
+    """Writes the file completely, or leaves none."""
     table = pa.Table.from_pylist([vars(row) for row in rows], schema(origin))
     unfinished = path.with_suffix(".unfinished")
     pq.write_table(table, unfinished)
@@ -105,7 +106,7 @@ def write_part(path: Path, origin: Origin, rows: Sequence[Row]) -> None:
 
 
 def read_origin(path: Path) -> Origin:
-    """Of one file. Raises LoadError."""
+    """The origin that a file was written with. Raises LoadError."""
     try:
         return Origin(**json.loads(pq.read_schema(path).metadata[META]))
     except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError):
@@ -113,12 +114,17 @@ def read_origin(path: Path) -> Origin:
 
 
 def read_paths(files: Sequence[Path]) -> Iterator[str]:
+    """The images' paths, in the order of the files and rows."""
     for file in files:
         yield from pq.read_table(file, columns=["path"])["path"].to_pylist()
 
 
 def read_scores(path: Path) -> Scores:
-    """Reads a directory of scores, or one file of it. Raises LoadError if there are none, or of several makers."""
+    """Reads a directory of scores, or a single file.
+
+    Raises LoadError if there are none, if they come from different models or data, or if a directory does not hold
+    every image once.
+    """
     parts = find_parts(path) if path.is_dir() else []
     files = [part.path for part in parts] if path.is_dir() else [path]
     if not files:
@@ -129,7 +135,7 @@ def read_scores(path: Path) -> Scores:
         if other != origin:
             raise LoadError(file, f"of another model or other data than {files[0].name}, expected the same")
     if parts:
-        counts = [each.images for each in origins if each.images is not None]
+        counts = [other.images for other in origins if other.images is not None]
         check_complete(path, parts, max(counts, default=None))
     table = pa.concat_tables([pq.read_table(file) for file in files])
     refused = table.filter(table["error"].is_valid())["error"].value_counts().to_pylist()
@@ -142,35 +148,38 @@ def read_scores(path: Path) -> Scores:
         paths=table["path"].to_pylist(),
         scores=_matrix(table["scores"], len(origin.labels)).astype(np.float32),
         truth=_matrix(table["truth"], len(origin.labels)).astype(np.int8),
-        errors={each["values"]: each["counts"] for each in refused},
+        errors={code["values"]: code["counts"] for code in refused},
         sha256=digests if len(files) == 1 else hashlib.sha256(digests.encode()).hexdigest(),
     )
 
 
 def read_labelled(path: Path) -> Scores:
-    """The same. Raises LoadError where no label is known to be there, or none not to be."""
+    """read_scores, but raises LoadError as well if the truth holds no positive or no negative."""
     scores = read_scores(path)
     if not (scores.truth == 1).any() or not (scores.truth == 0).any():
-        raise LoadError(path, "no label that an image has, and one that it hasn't, expected data with labels")
+        raise LoadError(path, "truth: no positives or no negatives, expected data with labels")
     return scores
 
 
 def joined(scores: Scores, other: Scores) -> tuple[Scores, Scores]:
-    """Both with the images that both have, in one order. Raises LoadError if labels differ or nothing is shared."""
+    """Both restricted to the images they share, in one order. Raises LoadError if labels differ or none is shared."""
     if scores.labels != other.labels:
-        raise LoadError("scores", f"labels: {other.labels[:5]}…, expected the same as the other's, in the same order")
+        raise LoadError(
+            "scores", f"labels: {other.labels[:5]}…, expected {scores.labels[:5]}…: the same ones in the same order"
+        )
     places = {path: place for place, path in enumerate(other.paths)}
     mine = [place for place, path in enumerate(scores.paths) if path in places]
     if not mine:
         raise LoadError("scores", "no image in common, expected scores over the same data")
-    return _rows(scores, mine), _rows(other, [places[scores.paths[place]] for place in mine])
+    return _select(scores, mine), _select(other, [places[scores.paths[place]] for place in mine])
 
 
-def _rows(scores: Scores, places: Sequence[int]) -> Scores:
+def _select(scores: Scores, places: Sequence[int]) -> Scores:
     paths = [scores.paths[place] for place in places]
     return Scores(scores.origin, paths, scores.scores[places], scores.truth[places], scores.errors, scores.sha256)
 
 
 def _matrix(column: pa.ChunkedArray, classes: int) -> NDArray[Any]:
+    """A column of lists → [N, classes]."""
     values: NDArray[Any] = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
     return values.reshape(len(column), classes)

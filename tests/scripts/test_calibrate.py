@@ -1,4 +1,4 @@
-"""The command, on scores that are too sure of themselves, and the archive that is built from what it says."""
+"""The command, on overconfident scores, and the archive that is built from its file."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ from scripts.build_archive import build_archive
 
 CPU = torch.device("cpu")
 SCORES, TRUTH = calibrated_scores(3_000)
-SURE = sharpened(SCORES, 2.5)
+OVERCONFIDENT = sharpened(SCORES, 2.5)
 
 
 def run(scores: Path, output: Path, *flags: str) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def run(scores: Path, output: Path, *flags: str) -> dict[str, Any]:
 
 
 def test_what_it_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = run(write_scores(tmp_path / "scores", SURE, TRUTH), tmp_path / "a.json")
+    found = run(write_scores(tmp_path / "scores", OVERCONFIDENT, TRUTH), tmp_path / "a.json")
     provenance = found["provenance"]
     assert found["calibration"]["ant"]["scale"] == pytest.approx(1 / 2.5, rel=0.1)
     assert (provenance["date"], provenance["objective"], provenance["images"]) == ("2026-01-02", "F1", 3_000)
@@ -43,7 +43,7 @@ def test_what_it_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_the_same_scores_give_the_same_file(tmp_path: Path) -> None:
-    scores = write_scores(tmp_path / "scores", SURE, TRUTH)
+    scores = write_scores(tmp_path / "scores", OVERCONFIDENT, TRUTH)
     assert run(scores, tmp_path / "a.json") == run(scores, tmp_path / "b.json")
 
 
@@ -73,15 +73,15 @@ def test_labels_with_little_support_and_goals_out_of_reach_are_named(
     assert said["bee"] == ("all labels", True)
     assert said["cat"][0] == "its own"
     out = capsys.readouterr().out
-    assert "less than 10 images with or without, so the threshold of all labels: bee" in out
+    assert "shared threshold, as fewer than 10 images are with or without the label: bee" in out
 
 
 def test_what_the_scores_had_already_is_kept(tmp_path: Path) -> None:
     """The archive was calibrated once: the file holds both steps, as it is for the bare network."""
     before = Calibration(np.full(3, 2.0), np.full(3, -0.5))
     of = origin(calibration=before.to_dict(LABELS))
-    found = run(write_scores(tmp_path / "scores", SURE, TRUTH, of), tmp_path / "a.json")
-    bare = run(write_scores(tmp_path / "bare", SURE, TRUTH), tmp_path / "b.json")
+    found = run(write_scores(tmp_path / "scores", OVERCONFIDENT, TRUTH, of), tmp_path / "a.json")
+    bare = run(write_scores(tmp_path / "bare", OVERCONFIDENT, TRUTH), tmp_path / "b.json")
     scale = bare["calibration"]["ant"]["scale"]
     assert found["calibration"]["ant"] == {"scale": pytest.approx(2 * scale), "shift": pytest.approx(-0.5 * scale)}
 
@@ -112,7 +112,7 @@ def _calibration(directory: Path, sha256: str) -> Path:
         calibration=Calibration.none(3).to_dict(TINY_LABELS),
         model={"name": "bare", "version": "1.0", "sha256": sha256},
     )
-    run(write_scores(directory / "scores", SURE, TRUTH, of), directory / "a.json")
+    run(write_scores(directory / "scores", OVERCONFIDENT, TRUTH, of), directory / "a.json")
     return directory / "a.json"
 
 

@@ -1,4 +1,4 @@
-"""The command: its table, its comparison, its card in an archive; and the page, in a real browser."""
+"""The command: its table, its comparison, its card in an archive, and its report, in a real browser as well."""
 
 import base64
 import json
@@ -28,7 +28,7 @@ from scripts.build_archive import build_archive
 from scripts.quality.scores import read_scores
 
 SCORES, TRUTH = calibrated_scores(400)
-SURE = sharpened(SCORES, 2.5)
+OVERCONFIDENT = sharpened(SCORES, 2.5)
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 FEW = ["--resamples", "50"]
 PICTURES = 2 * 3 + 3 + 1  # two of each label, three of all, and the photo that is there
@@ -38,7 +38,7 @@ PICTURES = 2 * 3 + 3 + 1  # two of each label, three of all, and the photo that 
 def scores(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("evaluate")
     (directory / "0.jpg").write_bytes(CHELSEA)
-    return write_scores(directory / "scores", SURE, TRUTH, origin(root=str(directory)))
+    return write_scores(directory / "scores", OVERCONFIDENT, TRUTH, origin(root=str(directory)))
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def run(output: Path, *arguments: object) -> dict[str, Any]:
 def test_before_and_after(scores: Path, calibration: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = run(tmp_path / "all.json", scores, "--calibration", calibration)["versions"]
     assert list(found) == ["as scored", "calibrated, out of fold"]
-    before, after = (each["overall"] for each in found.values())
+    before, after = (version["overall"] for version in found.values())
     assert after["calibration_error"]["value"] < before["calibration_error"]["value"]
     assert before["micro_f1"]["low"] < before["micro_f1"]["value"] < before["micro_f1"]["high"]
     said = json.loads(calibration.read_text())["provenance"]["quality"]["out of fold"]
@@ -78,28 +78,39 @@ def test_scores_of_the_calibrated_archive_are_not_calibrated_twice(calibration: 
     scale = content["calibration"]["ant"]["scale"]
     of = origin(calibration=content["calibration"], thresholds=content["thresholds"])
     served = write_scores(tmp_path / "served", sharpened(sharpened(fresh, 2.5), scale), truth, of)
-    found = [
-        run(tmp_path / "a.json", each, "--calibration", calibration)["versions"]["calibrated"]
-        for each in (bare, served)
+    versions = [
+        run(tmp_path / "a.json", path, "--calibration", calibration)["versions"]["calibrated"]
+        for path in (bare, served)
     ]
-    values = [[each["overall"][name]["value"] for name in ("micro_f1", "calibration_error")] for each in found]
+    names = ("micro_f1", "calibration_error")
+    values = [[version["overall"][name]["value"] for name in names] for version in versions]
     assert values[0] == pytest.approx(values[1], abs=2e-3)
 
 
 @pytest.mark.parametrize(("flips", "verdict"), [(0, "can't tell"), (200, "is worse than"), (-200, "is better than")])
 def test_against_another_version(scores: Path, tmp_path: Path, flips: int, verdict: str) -> None:
-    """The other one has so many decisions more, or less, right."""
-    changed = SURE.copy()
-    wrong = (SURE >= 0.5) != (TRUTH == 1)
+    """The other version has more right decisions, or fewer."""
+    found = run(tmp_path / "a.json", scores, "--against", _other_version(flips, tmp_path))["comparison"]
+    assert verdict in found["verdict"]
+    assert (found["first"], found["second"], found["images"]) == ("cats 0.9", "cats 1.0", 400)
+
+
+def test_the_page_answers_whether_one_version_may_replace_another(scores: Path, tmp_path: Path) -> None:
+    report = tmp_path / "page.html"
+    found = run(tmp_path / "a.json", scores, "--against", _other_version(200, tmp_path), "--report", report)
+    text = report.read_text()
+    assert "May cats 1.0 replace cats 0.9?" in text
+    assert found["comparison"]["verdict"] in text
+
+
+def _other_version(flips: int, directory: Path) -> Path:
+    """Scores of another version, with so many more right decisions, or fewer where it is negative."""
+    changed = OVERCONFIDENT.copy()
+    wrong = (OVERCONFIDENT >= 0.5) != (TRUTH == 1)
     places = np.argwhere(wrong if flips > 0 else ~wrong)[: abs(flips)]
     changed[tuple(places.T)] = 1 - changed[tuple(places.T)]
     other = origin(model={"name": "cats", "version": "0.9", "sha256": ""})
-    second = write_scores(tmp_path / "other", changed, TRUTH, other)
-    report = tmp_path / "page.html"
-    found = run(tmp_path / "a.json", scores, "--against", second, "--report", report)["comparison"]
-    assert verdict in found["verdict"]
-    assert (found["first"], found["second"], found["images"]) == ("cats 0.9", "cats 1.0", 400)
-    assert "May cats 1.0 replace cats 0.9?" in report.read_text()
+    return write_scores(directory / "other", changed, TRUTH, other)
 
 
 def test_a_calibrated_version_against_another_on_some_of_the_images(
@@ -109,7 +120,7 @@ def test_a_calibrated_version_against_another_on_some_of_the_images(
     flags = ("--calibration", calibration, "--against")
     folds = "calibrated, out of fold"
     for images in (400, 300):
-        second = write_scores(tmp_path / f"{images}", SURE[:images], TRUTH[:images], other)
+        second = write_scores(tmp_path / f"{images}", OVERCONFIDENT[:images], TRUTH[:images], other)
         found = run(tmp_path / "a.json", scores, *flags, second)
         assert found["comparison"]["second"] == f"cats 1.0, {folds}"
         assert found["comparison"]["images"] == images
@@ -129,7 +140,7 @@ def test_a_calibration_of_other_weights_is_refused(
     calibration: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     of = origin(model={"name": "cats", "version": "2.0", "sha256": "9" * 64})
-    scores = write_scores(tmp_path / "other", SURE, TRUTH, of)
+    scores = write_scores(tmp_path / "other", OVERCONFIDENT, TRUTH, of)
     assert evaluate.main([str(scores), "--calibration", str(calibration)]) == 1
     assert "calibration.json: model: sha256: 5555" in capsys.readouterr().err
 

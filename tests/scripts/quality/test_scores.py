@@ -23,7 +23,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert read_scores(tmp_path).sha256 == scores.sha256 != first.sha256
 
 
-def test_several_makers_are_not_mixed(tmp_path: Path) -> None:
+def test_scores_of_several_models_are_not_mixed(tmp_path: Path) -> None:
     write_scores(tmp_path, SCORES, TRUTH)
     other = origin(model={"name": "cats", "version": "2.0", "sha256": ""})
     write_part(tmp_path / "scores-2-of-2-000000.parquet", other, [Row("a.jpg", [0, 0, 0], None, [0, 0, 0])])
@@ -44,7 +44,7 @@ def test_nothing_there(tmp_path: Path) -> None:
 
 
 def test_scores_without_truth_are_refused_where_it_is_needed(tmp_path: Path) -> None:
-    with pytest.raises(LoadError, match="expected data with labels"):
+    with pytest.raises(LoadError, match="truth: no positives or no negatives, expected data with labels"):
         read_labelled(write_scores(tmp_path, SCORES, np.full_like(TRUTH, -1)))
 
 
@@ -57,12 +57,15 @@ def test_a_calibration_that_is_not_known(tmp_path: Path) -> None:
 def test_images_are_joined_by_path(tmp_path: Path) -> None:
     first = read_scores(write_scores(tmp_path / "1", SCORES, TRUTH))
     second = read_scores(write_scores(tmp_path / "2", SCORES[4::-1], TRUTH[4::-1]))
-    one, other = joined(first, second)
-    assert one.paths == other.paths == [f"{number}.jpg" for number in range(5)]
+    mine, other = joined(first, second)
+    assert mine.paths == other.paths == [f"{number}.jpg" for number in range(5)]
     np.testing.assert_array_equal(other.scores[0], SCORES[4])
     foreign = read_scores(write_scores(tmp_path / "3", SCORES, TRUTH, prefix="other"))
     with pytest.raises(LoadError, match="no image in common"):
         joined(first, foreign)
     renamed = origin(labels=LABELS[::-1])
-    with pytest.raises(LoadError, match="labels: "):
+    with pytest.raises(
+        LoadError,
+        match=r"labels: \['cat', 'bee', 'ant'\]…, expected \['ant', 'bee', 'cat'\]…: the same ones in the same order",
+    ):
         joined(first, read_scores(write_scores(tmp_path / "4", SCORES, TRUTH, renamed)))
