@@ -13,8 +13,7 @@ from handler.errors import LoadError
 from scripts.archive.mar import archiver_command, check_target, pack
 from scripts.archive.recipe import Recipe, read_recipe
 from scripts.archive.stage import write_stage
-
-MODEL_STORE = Path(__file__).resolve().parents[1] / "model_store"
+from scripts.paths import MODEL_STORE
 
 
 def main(arguments: list[str] | None = None) -> int:

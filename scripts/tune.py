@@ -29,7 +29,7 @@ from handler.server_settings import read_server_settings
 from scripts.archive.compiler import compile_network
 from scripts.archive.manifest import read_archive
 from scripts.archive.mar import check_target
-from scripts.archive.outline import read_golden_inputs, read_outline
+from scripts.archive.outline import Outline, read_golden_inputs, read_outline
 from scripts.archive.stage import PLAIN
 from scripts.archive.unpacking import unpacked
 from scripts.archive.variant import write_variant
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Before the minutes of work; packing and the servers ask once more.
         check_target(output, options.force)
         Ports.from_first(options.port).check_free()
-        photos = [photo.read_bytes() for photo in options.photo] or [each.image for each in read_golden_inputs(outline)]
+        photos = [photo.read_bytes() for photo in options.photo] or _golden_photos(outline)
         tolerance = options.tolerance or outline.settings.golden_tolerance
         networks = try_networks(options.archive, photos, torch.device(options.device))
         network = best([each for each in networks if each.difference is not None and each.difference <= tolerance])
@@ -197,6 +197,13 @@ def processor() -> str:
     """Its name, as the kernel has it."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _golden_photos(outline: Outline) -> list[bytes]:
+    golden = read_golden_inputs(outline)
+    if not golden:
+        raise LoadError(outline.archive.path, "no golden inputs, expected photos after --photo")
+    return [each.image for each in golden]
 
 
 def _parser() -> argparse.ArgumentParser:

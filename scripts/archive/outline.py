@@ -47,8 +47,7 @@ def check_archive(path: Path) -> CheckedArchive:
         read_json(directory / PREPROCESSING_FILE, "an albumentations pipeline")
         digests = file_digests(directory)
         weights_sha256(directory, digests, read_metadata(directory))
-        without_golden = not settings.self_check and not (directory / GOLDEN_FILE).exists()
-        golden = [] if without_golden else read_golden(directory, len(labels))
+        golden = _read_golden(directory, settings, len(labels))
     return CheckedArchive(archive, labels, settings, server, golden, contents_sha256(digests))
 
 
@@ -61,13 +60,19 @@ def read_outline(archive: Archive) -> Outline:
 
 
 def read_golden_inputs(outline: Outline) -> list[Golden]:
-    """Unpacks the golden inputs alone. Raises LoadError if there are none."""
+    """Unpacks the golden inputs alone. Empty if the archive says self_check: false and brings none. Raises LoadError."""
 
     def wanted(name: str) -> bool:
         return name == GOLDEN_FILE or name.startswith(f"{GOLDEN_DIRECTORY}/")
 
     with unpacked(outline.archive.path, wanted) as directory:
-        return read_golden(directory, len(outline.labels))
+        return _read_golden(directory, outline.settings, len(outline.labels))
+
+
+def _read_golden(directory: Path, settings: Settings, classes: int) -> list[Golden]:
+    if not settings.self_check and not (directory / GOLDEN_FILE).exists():
+        return []
+    return read_golden(directory, classes)
 
 
 def _check_package(directory: Path) -> None:

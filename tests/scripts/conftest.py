@@ -1,6 +1,7 @@
 import threading
 from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,3 +22,12 @@ def stub() -> Iterator[type[TorchServeStub]]:
         yield Stub
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def bare_directory(tiny_directory: Path) -> Path:
+    """An unpacked archive without golden inputs, which says so."""
+    config = tiny_directory / "model-config.yaml"
+    config.write_text(config.read_text().replace("self_check: true", "self_check: false"))
+    (tiny_directory / "golden.json").unlink()
+    return tiny_directory

@@ -1,6 +1,8 @@
 """The three questions, to a server that answers what the tests say; tests/live/test_health_verb.py asks a real one."""
 
 import json
+import zipfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,6 +47,25 @@ def test_json_is_one_line(stub: type[TorchServeStub], capsys: pytest.CaptureFixt
     said = json.loads(line)
     assert said.pop("seconds") >= 0
     assert said == {"question": "ready", "ok": False, "reason": "no model is registered"}
+
+
+def test_deep_compares_nothing_where_an_archive_rightly_has_no_golden_inputs(
+    stub: type[TorchServeStub], bare_directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def deep() -> tuple[int, str]:
+        with zipfile.ZipFile(tmp_path / "tiny.mar", "w") as mar:
+            for path in sorted(bare_directory.rglob("*")):
+                mar.write(path, path.relative_to(bare_directory))
+        code = _ask(stub, "deep", "--model-store", str(tmp_path))
+        return code, capsys.readouterr().out
+
+    register(stub, "tiny", "READY")
+    assert deep() == (0, "healthy\n")
+    config = bare_directory / "model-config.yaml"
+    config.write_text(config.read_text().replace("self_check: false", "self_check: true"))
+    code, said = deep()
+    assert code == 1
+    assert "golden.json: missing" in said, "an archive that should have them"
 
 
 @pytest.mark.parametrize("question", ["live", "ready", "deep"])
