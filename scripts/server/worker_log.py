@@ -1,58 +1,75 @@
-"""What the workers said, from the log that frontend/log4j2.xml writes: the management API keeps it to itself."""
+"""Why workers died, from the log that frontend/log4j2.xml writes. The management API doesn't tell it."""
 
+import contextlib
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 LOG = "torchserve.log"
 DIED = "Backend worker process died."
-# Lines of a traceback that say where, not what; indented ones are frames.
+# Lines of a traceback that say where it happened; frames are indented.
 NO_CAUSE = (" ", "Traceback", "During handling", "The above exception")
 
 
 class WorkerLog:
-    """The log from where it ends now. Make it before what is to be watched begins."""
+    """Reads the log from its current end on, each line once. Create it before the workers start."""
 
     def __init__(self, logs: Path) -> None:
+        """logs: the directory in which TorchServe writes its log."""
         self._path = logs / LOG
-        self._start = self._size()
+        self._file, self._offset = self._identify()
+        self._dying: set[str] = set()  # threads whose worker has died, and whose exception is not read yet
+        self._causes: dict[str, str] = {}
 
     def death(self, model: str, version: str) -> str | None:
-        """The exception with which a worker of this version last died as it loaded, or None if none did."""
-        texts = self._printed(f"-{model}_{version}-stdout")
-        if DIED not in texts:
-            return None
-        trace = texts[len(texts) - texts[::-1].index(DIED) :]
-        # The exception's own line comes after the frames; what follows it is the worker's next try.
-        return next((text for text in trace if text and not text.startswith(NO_CAUSE)), None)
+        """The exception with which a worker of this version last died while it loaded, or None if none did."""
+        for line in self._new_lines():
+            self._read(line)
+        return self._causes.get(f"-{model}_{version}-stdout")
 
     def readable(self) -> bool:
-        return self._path.exists()
+        return os.access(self._path, os.R_OK)
 
-    def _printed(self, thread: str) -> list[str]:
-        """What the worker on a thread of this name printed, but for its own JSON lines. The thread is W-PORT-NAME."""
-        texts = []
-        for line in self._lines():
-            if f'{thread}"' not in line:  # most lines are of requests, and needn't be parsed
-                continue
-            try:
-                event = json.loads(line)
-                if str(event["thread"]).partition("-")[2].lstrip("0123456789") == thread:
-                    texts.append(str(event["message"]))
-            except (ValueError, KeyError, TypeError):  # a half-written line, or one of the worker's own
-                continue
-        return texts
-
-    def _lines(self) -> list[str]:
-        """A log that was begun anew is read from its first line."""
-        size = self._size()
-        if size == 0:
-            return []
-        with self._path.open("rb") as log:
-            log.seek(self._start if size >= self._start else 0)
-            return log.read().decode("utf-8", "replace").splitlines()
-
-    def _size(self) -> int:
+    def _read(self, line: bytes) -> None:
+        if b'-stdout"' not in line:  # most lines are of requests; only what a worker prints is parsed
+            return
         try:
-            return self._path.stat().st_size
+            event = json.loads(line)
+            thread, text = str(event["thread"]), str(event["message"])
+        except (ValueError, KeyError, TypeError):  # the worker's own JSON has no thread
+            return
+        if text == DIED:
+            self._dying.add(thread)
+        elif thread in self._dying and text and not text.startswith(NO_CAUSE):
+            # The exception's own line follows the frames. What follows it belongs to the worker's next start.
+            self._dying.remove(thread)
+            self._causes[_version(thread)] = text
+
+    def _new_lines(self) -> Iterator[bytes]:
+        """The complete lines since the last call. A log that has been rotated or truncated is read from its start."""
+        file, size = self._identify()
+        if file != self._file or size < self._offset:
+            self._file, self._offset = file, 0
+        if size == self._offset:
+            return
+        with contextlib.suppress(FileNotFoundError, PermissionError), self._path.open("rb") as log:
+            log.seek(self._offset)
+            for line in log:
+                if not line.endswith(b"\n"):
+                    return
+                self._offset += len(line)
+                yield line
+
+    def _identify(self) -> tuple[int | None, int]:
+        """The log's inode and its size in bytes; None and 0 if there is no log."""
+        try:
+            status = self._path.stat()
         except OSError:
-            return 0
+            return None, 0
+        return status.st_ino, status.st_size
+
+
+def _version(thread: str) -> str:
+    """`W-9000-tiny_1.0-stdout` → `-tiny_1.0-stdout`: without the port."""
+    return thread.partition("-")[2].lstrip("0123456789")
