@@ -18,8 +18,9 @@ import torch
 from bench.load import Body
 from scripts.archive.manifest import Archive, read_archive
 from scripts.archive.outline import read_outline
+from scripts.server.process_group import stop_group
 from scripts.server.session import direct_session
-from scripts.server.torchserve import GRACE, Ports, TorchServe, stop_group
+from scripts.server.torchserve import GRACE, Ports, TorchServe
 
 READY = 120.0  # seconds
 # Seconds for what a server still has in hand, or has missed. A paused TorchServe takes what a worker then owes it for

@@ -1,141 +1,122 @@
 #!/usr/bin/env python3
-"""The container's main process: loads every archive of the model store, watches over haproxy and TorchServe, and on
-SIGTERM stops without losing a request.
+"""The container's main process. It starts TorchServe with every archive of the model store, and haproxy in front of it.
+It watches both, and on SIGTERM stops them without losing a request.
 
-Exit codes: 0 it was asked to stop, 1 settings or archives are wrong or haproxy died, else what TorchServe ended with.
+Exit codes: 0 it was asked to stop, 1 settings or archives are wrong or haproxy ended, else that of TorchServe.
 """
 
 import logging
 import os
 import shutil
-import signal
 import sys
 import time
-from http import HTTPStatus
-from types import FrameType
 
 from handler.errors import LoadError
 from handler.log import log_as_json
-from scripts.archive.manifest import Archive, find_archives
+from scripts.archive.manifest import find_archives
 from scripts.paths import CONFIG, LOGS, MODEL_STORE, ROOT
 from scripts.server.clashes import read_clashes
-from scripts.server.client import KEY_FILE, ApiError, Client
+from scripts.server.client import KEY_FILE, Client
 from scripts.server.frontend import HOME, JAVA_GRACE, FrontEnd, FrontEndError, read_front_end
 from scripts.server.java import JavaNotFoundError
+from scripts.server.loading import Change, Loading, State
 from scripts.server.proxy import Proxy
 from scripts.server.readiness import models_unreadiness
+from scripts.server.supervisor import ChildEndedError, Supervisor
 from scripts.server.torchserve import Ports, ServerError, TorchServe
 
 logger = logging.getLogger("entrypoint")
 
-HAPROXY = ROOT / "haproxy.cfg"
-STOPPING = (signal.SIGINT, signal.SIGTERM)
+HAPROXY_CONFIG = ROOT / "haproxy.cfg"
+TORCHSERVE, HAPROXY = "TorchServe", "haproxy"
 POLL = 1.0  # seconds
-CALM = 5.0  # seconds between looks at models that can answer; TorchServe logs each
-
-
-class StopRequest(BaseException):
-    """SIGTERM or Ctrl-C."""
+READY_POLL = 5.0  # seconds between looks at models that can answer; TorchServe logs each look
 
 
 def main() -> int:
-    log_as_json(logger.name)
-    log_as_json("haproxy")
-    for number in STOPPING:
-        signal.signal(number, _request_stop)
+    for name in (logger.name, HAPROXY):
+        log_as_json(name)
+    supervisor = Supervisor()
     try:
         front = read_front_end(CONFIG, os.environ)
         archives = find_archives(MODEL_STORE)
         clashes = read_clashes(front, archives)
-        shutil.rmtree(HOME, ignore_errors=True)  # a container that is started again still has its last run's
+        shutil.rmtree(HOME, ignore_errors=True)  # a restarted container still has the files of its last run
         HOME.mkdir(mode=0o700)
-    except StopRequest:
-        return 0
     except (LoadError, FrontEndError, OSError) as error:
         return _fail(str(error))
-    proxy = Proxy(HAPROXY, front, HOME)
+    proxy = Proxy(HAPROXY_CONFIG, front, HOME)
     client = Client(front.inference.url, front.management.url, HOME / KEY_FILE)
-    server = TorchServe(
-        archives, MODEL_STORE, _ports(front), LOGS, listen=proxy.torchserve_variables(), home=HOME, client=client
-    )
+    listen = proxy.torchserve_variables()
+    server = TorchServe(archives, MODEL_STORE, _ports(front), LOGS, listen=listen, home=HOME, client=client)
     try:
-        server.start()
-        proxy.start()
+        supervisor.start(TORCHSERVE, server, JAVA_GRACE)
+        supervisor.start(HAPROXY, proxy, front.stop_grace - JAVA_GRACE)
         logger.info(f"inference on {front.inference}, management on {front.management}, metrics on {front.metrics}")
         for clash in clashes:
             logger.warning(f"clash: {clash}")
         logger.info(f"loading {', '.join(map(str, archives))}" if archives else _nothing(front))
-        return _watch(server, proxy)
-    except StopRequest:
+        models = ModelWatch(server.loading(), client, proxy)
+        while supervisor.running(POLL):
+            models.look()
         return 0
+    except ChildEndedError as ended:
+        return _fail(str(ended), ended.code if ended.name == TORCHSERVE else 1)
     except (ServerError, JavaNotFoundError, OSError) as error:
         return _fail(str(error))
     finally:
-        for number in STOPPING:
-            signal.signal(number, signal.SIG_IGN)
-        _stop(server, proxy, front.stop_grace)
+        _stop(supervisor, front.stop_grace)
 
 
-def _watch(server: TorchServe, proxy: Proxy) -> int:
-    """Returns when one of the two has died, and says meanwhile which models are ready, and why others aren't."""
-    started = time.monotonic()
-    loading = dict.fromkeys(server.archives, "")
-    ready, looked = False, 0.0
-    while True:
-        if (code := server.ended()) is not None:
-            return _fail(f"TorchServe ended by itself with code {code}", code)
-        if (code := proxy.ended()) is not None:
-            return _fail(f"haproxy ended by itself with code {code}")
-        for archive, said in list(loading.items()):
-            if server.ready(archive):
-                logger.info(f"{archive}: READY after {time.monotonic() - started:.0f} s")
-                del loading[archive]
-            elif (cause := server.worker_failure(archive) or "") != said:
-                logger.error(f"{archive}: does not load: {cause}")
-                loading[archive] = cause
-            elif _refused(server, archive):
-                raise ServerError(f"{archive.path}: TorchServe refused it; its log above says why")
-        if loading or not ready or time.monotonic() - looked > CALM:
-            looked = time.monotonic()
-            ready = _tell(proxy, ready, models_unreadiness(server.client))
-        time.sleep(POLL)
+class ModelWatch:
+    """Logs which models are READY and why others aren't, and tells haproxy when all can answer."""
 
+    def __init__(self, loading: Loading, client: Client, proxy: Proxy) -> None:
+        self._loading = loading
+        self._client = client
+        self._proxy = proxy
+        self._ready = False
+        self._looked = 0.0  # when readiness was last asked for
 
-def _tell(proxy: Proxy, before: bool, unready: str | None) -> bool:
-    """Says to balancers and to the log that it has become ready, or no longer is."""
-    ready = unready is None
-    if ready != before:
-        proxy.set_ready(ready)
+    def look(self) -> None:
+        """Raises ServerError if TorchServe refused an archive, or OSError if haproxy is gone."""
+        for change in self._loading.changes():
+            _report(change)
+        calm = self._ready and not self._loading.waiting
+        if not calm or time.monotonic() - self._looked > READY_POLL:
+            self._looked = time.monotonic()
+            self._set_ready(models_unreadiness(self._client))
+
+    def _set_ready(self, unreadiness: str | None) -> None:
+        ready = unreadiness is None
+        if ready == self._ready:
+            return
+        self._ready = ready
+        self._proxy.set_ready(ready)
         if ready:
             logger.info("ready: every model can answer")
         else:
-            logger.error("not ready any more: %s", unready)
-    return ready
+            logger.error(f"not ready any more: {unreadiness}")
 
 
-def _refused(server: TorchServe, archive: Archive) -> bool:
-    """TorchServe reads all archives before it listens, and goes on without those that it can't."""
-    try:
-        server.client.describe(archive.name, archive.version)
-    except ApiError as error:
-        return error.status == HTTPStatus.NOT_FOUND
-    return False
+def _report(change: Change) -> None:
+    archive = change.archive
+    if change.state is State.READY:
+        logger.info(f"{archive}: READY after {change.seconds:.0f} s")
+    elif change.state is State.FAILED:
+        logger.error(f"{archive}: does not load: {change.cause}")
+    elif change.state is State.REMOVED:
+        logger.info(f"{archive}: unregistered before it was READY")
+    else:
+        raise ServerError(f"{archive.path}: TorchServe refused it; its log above says why")
 
 
-def _stop(server: TorchServe, proxy: Proxy, grace: int) -> None:
+def _stop(supervisor: Supervisor, grace: int) -> None:
     started = time.monotonic()
     logger.info("stopping: no new requests, those that are in get their answers")
-    if not proxy.stop(grace - JAVA_GRACE):
+    if HAPROXY in supervisor.stop():
         logger.info(f"some had no answer within STOP_GRACE={grace} s")
-    server.stop(JAVA_GRACE)
     logger.info(f"stopped after {time.monotonic() - started:.1f} s")
-
-
-def _request_stop(number: int, frame: FrameType | None) -> None:
-    """Once: a second signal must not cut the stop short."""
-    for each in STOPPING:
-        signal.signal(each, signal.SIG_IGN)
-    raise StopRequest
 
 
 def _ports(front: FrontEnd) -> Ports:
@@ -153,7 +134,7 @@ def _nothing(front: FrontEnd) -> str:
 
 
 def _fail(message: str, code: int = 1) -> int:
-    """A signal's number becomes 128 more, as shells have it; an end by itself is never a success."""
+    """As in shells, a signal's number becomes 128 more. A child that ended by itself is never a success."""
     logger.error(message)
     return 128 - code if code < 0 else code or 1
 

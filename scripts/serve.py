@@ -1,13 +1,11 @@
 #!/usr/bin/env python3
-"""Serves an archive with TorchServe on this machine, in the foreground. Ctrl-C stops all that it started."""
+"""Serves an archive with TorchServe on this machine, in the foreground. Ctrl-C stops every process that it started."""
 
 import argparse
 import os
-import signal
 import sys
 import time
 from pathlib import Path
-from types import FrameType
 
 from handler.errors import LoadError
 from scripts.archive.manifest import read_archive
@@ -17,52 +15,50 @@ from scripts.server.clashes import read_clashes
 from scripts.server.frontend import FrontEndError, read_front_end
 from scripts.server.java import JavaNotFoundError
 from scripts.server.progress import show_progress
-from scripts.server.torchserve import Ports, ServerError, TorchServe
+from scripts.server.supervisor import ChildEndedError, Supervisor
+from scripts.server.torchserve import GRACE, Ports, ServerError, TorchServe
+
+POLL = 0.5  # seconds
 
 
 def main() -> int:
-    """Returns 0 when it was asked to stop, 1 when the server did not come up or ended by itself."""
-    arguments = _parser().parse_args()
-    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell started us with SIGINT ignored
-        signal.signal(number, _interrupt)
-    server: TorchServe | None = None
+    """Returns 0 when it was asked to stop, 1 when the server did not start or ended by itself."""
+    options = _parser().parse_args()
+    supervisor = Supervisor()
     try:
-        archive = read_archive(arguments.archive)
-        ports = Ports(
-            arguments.port,
-            arguments.management_port,
-            arguments.metrics_port,
-            arguments.grpc_port,
-            arguments.grpc_port + 1,
-        )
-        for clash in read_clashes(read_front_end(CONFIG, os.environ), [archive]):
-            print(f"clash: {clash}", file=sys.stderr, flush=True)
-        server = TorchServe([archive], archive.path.parent, ports, arguments.logs)
-        started = time.monotonic()
-        print(f"starting TorchServe, log in {server.console}", flush=True)
-        server.start()
-        server.wait_ready(arguments.timeout, show_progress)
-        _announce(server, archive.name, time.monotonic() - started, arguments.photo)
-        code = server.wait()
-        print(f"error: TorchServe ended by itself with code {code}; see {server.console}", file=sys.stderr)
-        return 1
-    except (LoadError, FrontEndError, ServerError, JavaNotFoundError) as error:
-        show_progress("")
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
+        archive = read_archive(options.archive)
+        clashes = read_clashes(read_front_end(CONFIG, os.environ), [archive])
+    except (LoadError, FrontEndError) as error:
+        return _fail(str(error))
+    for clash in clashes:
+        print(f"clash: {clash}", file=sys.stderr, flush=True)
+    server = TorchServe([archive], archive.path.parent, _ports(options), options.logs)
+    print(f"starting TorchServe, log in {server.console}", flush=True)
+    started = time.monotonic()
+    try:
+        supervisor.start("TorchServe", server, GRACE)
+        if supervisor.running(0) and server.wait_ready(options.timeout, show_progress, supervisor.running):
+            _announce(server, archive.name, time.monotonic() - started, options.photo)
+        while supervisor.running(POLL):
+            pass
         print("\nstopping", flush=True)
         return 0
+    except (ServerError, JavaNotFoundError) as error:
+        return _fail(str(error))
+    except ChildEndedError as error:
+        return _fail(f"{error}: {server.last_line()}; see {server.console}")
     finally:
-        # From here on a second Ctrl-C must not cut the stop short.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        if server is not None:
-            server.stop()
+        supervisor.stop()
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+def _fail(message: str) -> int:
+    show_progress("")
+    print(f"error: {message}", file=sys.stderr)
+    return 1
+
+
+def _ports(options: argparse.Namespace) -> Ports:
+    return Ports(options.port, options.management_port, options.metrics_port, options.grpc_port, options.grpc_port + 1)
 
 
 def _announce(server: TorchServe, name: str, seconds: float, photo: str) -> None:
@@ -77,7 +73,7 @@ def _announce(server: TorchServe, name: str, seconds: float, photo: str) -> None
 
 
 def _shown(path: str | Path) -> str:
-    """As one would type it here."""
+    """The path as it is typed in this directory."""
     return os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else str(path)
 
 
@@ -85,13 +81,18 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--archive", type=Path, default=DEMO, help="a .mar in its model store")
-    add("--port", type=int, default=Ports.inference, help="inference (default: %(default)s)")
-    add("--management-port", type=int, default=Ports.management, help="default: %(default)s")
-    add("--metrics-port", type=int, default=Ports.metrics, help="default: %(default)s")
-    add("--grpc-port", type=int, default=Ports.grpc_inference, help="and the next one (default: %(default)s)")
-    add("--logs", type=Path, default=LOGS, help="directory of the logs (default: logs)")
+    add("--port", type=int, default=Ports.inference, help="inference port (default: %(default)s)")
+    add("--management-port", type=int, default=Ports.management, help="management port (default: %(default)s)")
+    add("--metrics-port", type=int, default=Ports.metrics, help="metrics port (default: %(default)s)")
+    add(
+        "--grpc-port",
+        type=int,
+        default=Ports.grpc_inference,
+        help="gRPC inference port; gRPC management gets the next (default: %(default)s)",
+    )
+    add("--logs", type=Path, default=LOGS, help="directory for the logs (default: logs)")
     add("--timeout", type=float, default=300.0, help="seconds until workers must be READY (default: %(default)s)")
-    add("--photo", default="cat.jpg", help="the photo to name in the printed commands")
+    add("--photo", default="cat.jpg", help="a photo for the example commands that are printed")
     return parser
 
 

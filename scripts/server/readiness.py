@@ -1,5 +1,5 @@
-"""Whether a server can answer. TorchServe's /ping says Healthy while a model loads, when its workers are dead, and when
-there is no model at all."""
+"""Whether a server can answer. TorchServe's /ping doesn't tell: it says Healthy while a model loads, when its workers
+are dead, and when there is no model at all."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,20 +8,20 @@ from scripts.server.client import ApiError, Client
 
 
 def unreadiness(client: Client, expected: Sequence[str] = ()) -> str | None:
-    """Why the server can't answer now, or None if it can: it says Healthy, and its models can answer."""
+    """Why the server can't answer now, or None if /ping says Healthy and its models can answer."""
     try:
-        if (said := client.ping()) != "Healthy":
-            return f"/ping says {said}"
+        if (status := client.ping()) != "Healthy":
+            return f"/ping says {status}"
     except ApiError as error:
         return str(error)
     return models_unreadiness(client, expected)
 
 
 def models_unreadiness(client: Client, expected: Sequence[str] = ()) -> str | None:
-    """Why the models can't answer, or None if they can: there is one, the expected ones are there, and the default
+    """Why the models can't answer, or None if at least one is registered, all expected ones are, and the default
     version of each has a READY worker.
 
-    Versions beside the default don't count: one that is being tried out must not take a serving machine out of traffic.
+    Other versions don't count: one that is being tried out must not take a serving machine out of traffic.
     """
     try:
         models = client.models()
@@ -40,5 +40,10 @@ def models_unreadiness(client: Client, expected: Sequence[str] = ()) -> str | No
 
 
 def ready_workers(described: Mapping[str, Any]) -> int:
-    """How many workers of a described version can answer."""
+    """How many workers of a version can answer. described: what Client.describe returns."""
     return sum(worker["status"] == "READY" for worker in described["workers"])
+
+
+def has_its_workers(described: Mapping[str, Any]) -> bool:
+    """Whether as many workers can answer as the version should have, one at least."""
+    return ready_workers(described) >= max(1, int(described["minWorkers"]))

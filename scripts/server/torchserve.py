@@ -1,13 +1,12 @@
-"""TorchServe as a child process that is waited for and really stopped.
+"""TorchServe as a child process.
 
-Java is started directly, by the command line that TorchServe's own launcher builds: that launcher loses the process,
-so that no signal reaches it.
+Java is started directly, with the command line that TorchServe's own launcher builds. The launcher detaches Java, so
+that no signal would reach it.
 """
 
 import contextlib
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import ts
 
@@ -25,28 +24,25 @@ from scripts.archive.manifest import Archive
 from scripts.paths import CONFIG, LOGGING, METRICS
 from scripts.server.client import ApiError, Client
 from scripts.server.java import find_java
-from scripts.server.readiness import ready_workers
+from scripts.server.loading import Loading, State
+from scripts.server.process_group import stop_group
+from scripts.server.readiness import has_its_workers
 from scripts.server.worker_log import WorkerLog
 
-# Variables that would win over the command line.
-OVERRULING = ("TS_CONFIG_FILE", "TS_MODEL_STORE", "TS_LOAD_MODELS")
+# Variables that would override the command line.
+OVERRIDING = ("TS_CONFIG_FILE", "TS_MODEL_STORE", "TS_LOAD_MODELS")
 
 GRACE = 15.0  # seconds between asking Java to stop and killing it
+POLL = 0.25  # seconds between looks at models that load
 
 
-def stop_group(process: subprocess.Popen[Any], grace: float) -> None:
-    """Asks a process that leads a group of its own to stop, and after `grace` seconds kills what is left of the group:
-    its workers, and nobody else can be hit."""
-    process.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(grace)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+def _sleep(seconds: float) -> bool:
+    time.sleep(seconds)
+    return True
 
 
 class ServerError(Exception):
-    """The server or a model did not come up; the message is the cause."""
+    """The server or a model did not start; the message is the cause."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +55,11 @@ class Ports:
 
     @classmethod
     def from_first(cls, first: int) -> Self:
-        """Five in a row."""
+        """Five consecutive ports."""
         return cls(*range(first, first + 5))
 
     def taken(self) -> list[int]:
-        """Those that somebody listens on."""
+        """The ports on which a process listens."""
         busy = []
         for port in vars(self).values():
             with socket.socket() as probe:
@@ -72,13 +68,13 @@ class Ports:
         return busy
 
     def check_free(self) -> None:
-        """Raises ServerError that names those that are taken."""
+        """Raises ServerError, which names the ports that are taken."""
         if taken := self.taken():
             raise ServerError(f"port {', '.join(map(str, taken))}: already in use")
 
 
 class TorchServe:
-    """A server with archives of one model store. Use it as a context manager."""
+    """A server with archives of one model store. Use it as a context manager, or give it to a Supervisor."""
 
     def __init__(
         self,
@@ -91,9 +87,12 @@ class TorchServe:
         home: Path | None = None,
         client: Client | None = None,
     ) -> None:
-        """On loopback, in a temporary home, with the console in a file of `logs`. In a container haproxy stands before
-        it: then `listen` holds the TS_ variables of its addresses, `home` a directory that stays, where Java finds and
-        puts what it works with, and `client` asks through the doors; the console is ours."""
+        """By default it listens on loopback, works in a temporary directory, and its console goes to a file in `logs`.
+
+        listen: the TS_ variables of its addresses, if it listens elsewhere.
+        home: its working directory, if that is to stay; its console is then that of this process.
+        client: the client for its management API, if it isn't reached directly.
+        """
         self.archives = list(archives)
         self.model_store = model_store.resolve()
         self.ports = ports
@@ -107,10 +106,14 @@ class TorchServe:
         self._home = home
         self._kept_home = home is not None
         self._process: subprocess.Popen[bytes] | None = None
-        self._log: WorkerLog | None = None
+        self._log = WorkerLog(self.logs)
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:  # a Ctrl-C, too: Java may run already
+            self.stop()
+            raise
         return self
 
     def __exit__(
@@ -119,17 +122,22 @@ class TorchServe:
         self.stop()
 
     def start(self) -> None:
-        """Starts Java in a session of its own: the terminal's Ctrl-C reaches us alone, and we stop it in order."""
+        """Starts Java. Raises ServerError if a port is taken, or JavaNotFoundError.
+
+        Java gets a session of its own, so that a Ctrl-C in the terminal doesn't reach it, and stop() can end it in
+        order.
+        """
         self.ports.check_free()
+        java = find_java()
         self.logs.mkdir(parents=True, exist_ok=True)
         self._log = WorkerLog(self.logs)
-        # Java unpacks archives and puts the workers' sockets here: short, as socket paths are limited, and private, as
-        # two servers would meet on one name.
+        # Java unpacks archives and creates the workers' sockets here. The path is short, because that of a socket is
+        # limited, and private, because two servers give their sockets the same names.
         self._home = self._home or Path(tempfile.mkdtemp(prefix="ts-"))
         with contextlib.ExitStack() as stack:
             console = None if self._kept_home else stack.enter_context(self.console.open("wb"))
             self._process = subprocess.Popen(
-                self._command(self._home),
+                self._command(java, self._home),
                 cwd=self._home,
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
@@ -138,43 +146,47 @@ class TorchServe:
                 start_new_session=True,
             )
 
-    def wait_ready(self, timeout: float = 300.0, progress: Callable[[str], None] = lambda _: None) -> None:
-        """Returns when every archive has its workers READY. Raises ServerError with a worker's own last words if it
-        dies, or after `timeout` seconds."""
-        started = time.monotonic()
-        waiting = self.archives
+    def loading(self) -> Loading:
+        """Follows the archives from now on."""
+        return Loading(self.archives, self.client, self._log)
+
+    def wait_ready(
+        self,
+        timeout: float = 300.0,
+        progress: Callable[[str], None] = lambda _: None,
+        running: Callable[[float], bool] = _sleep,
+    ) -> bool:
+        """Returns True when every archive has its workers READY. Raises ServerError with the worker's exception if one
+        dies, or after `timeout` seconds.
+
+        running: waits so many seconds; where it returns False, the wait is over, and the answer False.
+        """
+        loading = self.loading()
         while True:
             if self.ended() is not None:
-                raise ServerError(f"TorchServe ended: {self._last_line()}")
-            for archive in waiting:
-                if (cause := self.worker_failure(archive)) is not None:
-                    raise ServerError(f"{archive}: {cause}")
-            waiting = [archive for archive in waiting if not self.ready(archive)]
-            if not waiting:
-                return
-            names = ", ".join(map(str, waiting))
-            seconds = time.monotonic() - started
-            if seconds > timeout:
+                raise ServerError(f"TorchServe ended: {self.last_line()}")
+            for change in loading.changes():
+                if change.state is not State.READY:
+                    raise ServerError(f"{change.archive}: {change.cause or 'TorchServe refused it; its log says why'}")
+            if not loading.waiting:
+                return True
+            names = ", ".join(map(str, loading.waiting))
+            if loading.seconds > timeout:
                 raise ServerError(f"{names}: not ready after {timeout:.0f} s")
-            progress(f"loading {names}  {seconds:.0f} s")
-            time.sleep(0.25)
+            progress(f"loading {names}  {loading.seconds:.0f} s")
+            if not running(POLL):
+                return False
 
     def ready(self, archive: Archive) -> bool:
-        """Whether it has all the workers that it should have."""
+        """Whether it has as many READY workers as it should have."""
         try:
-            described = self.client.describe(archive.name, archive.version)
+            return has_its_workers(self.client.describe(archive.name, archive.version))
         except ApiError:
             return False
-        return ready_workers(described) >= max(1, int(described["minWorkers"]))
-
-    def worker_failure(self, archive: Archive) -> str | None:
-        """The exception with which a worker of this archive died since the start, or None."""
-        assert self._log is not None
-        return self._log.death(archive.name, archive.version)
 
     @property
     def process_id(self) -> int:
-        """Java's, while it runs; the workers are its children."""
+        """The process id of Java, while it runs. The workers are its children."""
         assert self._process is not None
         return self._process.pid
 
@@ -183,26 +195,26 @@ class TorchServe:
         assert self._process is not None
         return self._process.poll()
 
-    def wait(self) -> int:
-        """Blocks until Java ends and returns its exit code."""
-        assert self._process is not None
-        return self._process.wait()
-
-    def stop(self, grace: float = GRACE) -> None:
+    def stop(self, grace: float = GRACE) -> bool:
         """Asks Java to stop, kills what is left of its process group, and removes its temporary files. Requests that it
-        has taken are lost."""
+        has accepted are lost. Returns False if Java had to be killed."""
         process, self._process = self._process, None
-        if process is not None:
-            stop_group(process, grace)
+        in_time = process is None or stop_group(process, grace)
         if self._home is not None and not self._kept_home:
             shutil.rmtree(self._home, ignore_errors=True)
             self._home = None
+        return in_time
 
-    def _command(self, home: Path) -> list[str]:
+    def last_line(self) -> str:
+        """The last line of the console's file."""
+        lines = self.console.read_text(encoding="utf-8", errors="replace").splitlines()
+        return next((line for line in reversed(lines) if line.strip()), "it printed nothing")
+
+    def _command(self, java: Path, home: Path) -> list[str]:
         package = Path(ts.__file__).resolve().parent
         models = [f"{archive.name}={archive.path.name}" for archive in self.archives]
         return [
-            str(find_java()),
+            str(java),
             f"-Dmodel_server_home={package.parent}",
             f"-Djava.io.tmpdir={home}",
             f"-Dlog4j2.configurationFile={LOGGING}",
@@ -211,7 +223,7 @@ class TorchServe:
             *("--python", sys.executable),
             *("-f", str(CONFIG)),
             *("-s", str(self.model_store)),
-            "-ncs",  # else the last run's models are restored
+            "-ncs",  # no configuration snapshots: they would restore the last run's models
             *(("-m", *models) if models else ()),
         ]
 
@@ -225,10 +237,5 @@ class TorchServe:
         }
 
     def _environment(self) -> dict[str, str]:
-        """What the command line says must not be overruled by a variable."""
-        kept = {name: value for name, value in os.environ.items() if name not in OVERRULING}
+        kept = {name: value for name, value in os.environ.items() if name not in OVERRIDING}
         return {**kept, **self._listen, "TS_METRICS_CONFIG": str(METRICS), "LOG_LOCATION": str(self.logs)}
-
-    def _last_line(self) -> str:
-        lines = self.console.read_text(encoding="utf-8", errors="replace").splitlines()
-        return next((line for line in reversed(lines) if line.strip()), "it printed nothing")

@@ -27,6 +27,7 @@ from samples import CHELSEA, TINY, TINY_LABELS, Send, free_ports, random_weights
 from scripts.archive.manifest import Archive, find_archives
 from scripts.paths import ROOT
 from scripts.server.torchserve import Ports, ServerError, TorchServe
+from scripts.server.worker_log import WorkerLog
 
 
 def _register(server: TorchServe, archive: str) -> requests.Response:
@@ -84,9 +85,10 @@ def test_a_wrong_archive_does_not_become_ready_and_its_last_line_says_why(
             content = content.replace("cat-breeds", name) if each == "MAR-INF/MANIFEST.json" else content
             wrong.writestr(each, content.encode("latin-1"))
     try:
+        log = WorkerLog(server.logs)
         assert _register(server, f"{name}.mar").status_code == 500
         assert not server.ready(archive)
-        assert cause in (server.worker_failure(archive) or "")
+        assert cause in (log.death(name, archive.version) or "")
         printed = [each["message"] for each in said(server) if each.get("thread", "").endswith(f"-{name}_1.0-stdout")]
         # The worker's own last line; those of its further tries may have begun by now.
         last = max(index for index, line in enumerate(printed) if "LoadError" in line)

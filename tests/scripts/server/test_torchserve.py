@@ -7,6 +7,7 @@ import pytest
 from samples import free_ports
 
 from scripts.archive.manifest import Archive
+from scripts.server.java import JavaNotFoundError
 from scripts.server.torchserve import ServerError, TorchServe
 
 
@@ -35,3 +36,18 @@ def test_a_taken_port_is_named_before_anything_starts(server: TorchServe) -> Non
 
 def test_stopping_what_never_started_is_no_error(server: TorchServe) -> None:
     server.stop()
+
+
+@pytest.mark.parametrize("program", ["find_java", "subprocess.Popen"])
+def test_a_start_that_fails_leaves_no_temporary_files(
+    server: TorchServe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    def fail(*_: object, **__: object) -> Path:
+        raise JavaNotFoundError("no Java")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("scripts.server.torchserve.find_java", lambda: Path("java"))
+    monkeypatch.setattr(f"scripts.server.torchserve.{program}", fail)
+    with pytest.raises(JavaNotFoundError), server:
+        pass
+    assert list(tmp_path.glob("ts-*")) == []

@@ -92,8 +92,8 @@ def test_two_workers_that_die_at_once_are_told_apart(tmp_path: Path, log: Path) 
 def test_each_line_is_read_once(tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     watched = WorkerLog(tmp_path)
     log.write_text(_lines("W-9000-tiny_1.0-stdout", *DEATH))
-    parsed = []
-    monkeypatch.setattr("scripts.server.worker_log.json.loads", lambda line: parsed.append(line) or {})
+    parsed: list[bytes] = []
+    monkeypatch.setattr("scripts.server.worker_log.json.loads", parsed.append)
     for _ in range(3):
         watched.death("tiny", "1.0")
         watched.death("other", "1.0")
