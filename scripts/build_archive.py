@@ -3,6 +3,7 @@
 
 import argparse
 import shlex
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -10,14 +11,14 @@ from typing import Any
 
 from handler.contents import sha256
 from handler.errors import LoadError
-from scripts.archive.mar import archiver_command, check_target, pack
+from scripts.archive.mar import archiver_command, check_target, pack, read_date
 from scripts.archive.recipe import Recipe, read_recipe
 from scripts.archive.stage import write_stage
 from scripts.paths import MODEL_STORE
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns 0 when the archive stands, 1 when something is wrong with what it was to be made from."""
+    """Returns 0 when the archive is written, 1 when it can't be."""
     flags = vars(_parser().parse_args(arguments))
     recipe_path, output, stage, force = (flags.pop(name) for name in ("recipe", "output", "stage", "force"))
     try:
@@ -26,15 +27,17 @@ def main(arguments: list[str] | None = None) -> int:
             build_stage(recipe, stage)
         else:
             build_archive(recipe, output or MODEL_STORE / f"{recipe.name}.mar", force)
-    except LoadError as error:
+    except (LoadError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
 def build_archive(recipe: Recipe, target: Path, force: bool = False) -> None:
-    """Builds target from a recipe; raises LoadError and leaves an existing file as it was."""
-    check_target(target, force)  # before the work, and once more when packing
+    """Builds target from a recipe. If it raises LoadError, an existing file stays as it was."""
+    # `pack` checks these again; here they fail before the work.
+    check_target(target, force)
+    read_date()
     with tempfile.TemporaryDirectory(prefix="stage-") as stage:
         _report(recipe, Path(stage))
         pack(Path(stage), recipe.name, recipe.version, target, force)
@@ -42,11 +45,20 @@ def build_archive(recipe: Recipe, target: Path, force: bool = False) -> None:
 
 
 def build_stage(recipe: Recipe, stage: Path) -> None:
-    """Fills `stage`, which must be new or empty, and prints the archiver's command line for it."""
-    if stage.exists() and any(stage.iterdir()):
+    """Fills `stage`, which must be new or empty, and prints the archiver's command line for it. If it raises LoadError,
+    nothing is left in it."""
+    existed = stage.exists()
+    if existed and (not stage.is_dir() or any(stage.iterdir())):
         raise LoadError(stage, "is not empty, expected a new or empty directory")
     stage.mkdir(parents=True, exist_ok=True)
-    _report(recipe, stage)
+    try:
+        _report(recipe, stage)
+    except BaseException:
+        for path in stage.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if not existed:
+            stage.rmdir()
+        raise
     print(shlex.join(archiver_command(stage, recipe.name, recipe.version, Path())))
 
 

@@ -15,8 +15,8 @@ from typing import Any
 from handler.errors import LoadError
 from handler.model import create_network, load_weights
 from scripts.archive.checkpoint import Checkpoint, read_checkpoint
-from scripts.archive.sources import parse_labels
-from scripts.archive.stage import check_label_count, checkpoint_thresholds
+from scripts.archive.ingredients import check_label_count, checkpoint_thresholds
+from scripts.archive.sources import parse_image_size, parse_labels
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,7 @@ def inspect(checkpoint: Checkpoint, path: Path) -> list[Finding]:
     if checkpoint.architecture is not None and labels is not None:
         findings.append(_fits(checkpoint, labels, path))
     findings.append(_thresholds(checkpoint, labels, path))
-    size = checkpoint.image_size
-    findings.append(
-        Finding("image size", f"{size} pixels")
-        if size
-        else Finding("image size", "not said", "default", "the architecture's, by timm")
-    )
+    findings.append(_image_size(checkpoint, path))
     findings.append(
         Finding("preprocessing", "never in a checkpoint", "default", "timm's, or build_archive --preprocessing FILE")
     )
@@ -97,6 +92,16 @@ def _thresholds(checkpoint: Checkpoint, labels: tuple[str, ...] | None, path: Pa
     except LoadError as error:
         return Finding("thresholds", str(error), "wrong")
     return Finding("thresholds", f"{min(values):g} to {max(values):g}")
+
+
+def _image_size(checkpoint: Checkpoint, path: Path) -> Finding:
+    try:
+        size = parse_image_size(checkpoint.image_size, path)
+    except LoadError as error:
+        return Finding("image size", str(error), "wrong", "or build_archive --preprocessing FILE")
+    if size is None:
+        return Finding("image size", "not given", "default", "the architecture's, by timm")
+    return Finding("image size", f"{size[0]} x {size[1]} pixels (height x width)")
 
 
 def _parser() -> argparse.ArgumentParser:

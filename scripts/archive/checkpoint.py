@@ -38,7 +38,7 @@ class Checkpoint:
     architecture: str | None = None
     labels: Any = None
     thresholds: Any = None
-    image_size: int | None = None
+    image_size: Any = None
 
 
 def read_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
@@ -62,6 +62,8 @@ def read_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
         raise LoadError(
             path, f"no state_dict: expected one at the top or under {', '.join(keys)}; it has {_names(content)}"
         )
+    if meta := [name for name, tensor in tensors.items() if tensor.is_meta]:
+        raise LoadError(path, f"{meta[0]}: on the meta device, which holds no numbers; expected the trained weights")
     said = _said(content) if found else {}
     return Checkpoint(
         _unwrap(tensors),
@@ -69,7 +71,7 @@ def read_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
         architecture=_first(said, str, "architecture", "arch", "model_name", "model"),
         labels=_first(said, list | tuple | dict, "class_names", "labels", "classes"),
         thresholds=_first(said, float | list | tuple | dict, "thresholds", "threshold"),
-        image_size=_first(said, int, "image_size", "img_size"),
+        image_size=_first(said, object, "image_size", "img_size", "input_size"),
     )
 
 
@@ -109,7 +111,7 @@ def _first(said: Mapping[str, Any], kind: Any, *names: str) -> Any:
         value = said.get(name)
         if isinstance(value, torch.Tensor | np.ndarray | np.generic):
             value = value.tolist()
-        if isinstance(value, kind):
+        if value is not None and isinstance(value, kind):
             return value
     return None
 

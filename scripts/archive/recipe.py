@@ -1,4 +1,4 @@
-"""What to build an archive from: one YAML file, flags, or both. A flag wins over the file."""
+"""Reads what to build an archive from: a YAML file, flags, or both. A flag wins over the file."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Any
 from handler.errors import LoadError
 from handler.files import read_yaml
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")  # what torch-model-archiver and a URL path take
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")  # valid for torch-model-archiver and in a URL path
 
 PATHS = ("checkpoint", "labels", "thresholds", "calibration", "card", "preprocessing")
 
@@ -21,18 +21,18 @@ class Recipe:
     checkpoint: Path
     name: str
     version: str = "1.0"
-    architecture: str | None = None  # else the checkpoint's
-    labels: Path | list[str] | dict[Any, Any] | None = None  # else the checkpoint's
-    thresholds: Path | float | list[float] | dict[str, float] | None = None  # else the checkpoint's, else 0.5
-    calibration: Path | None = None  # what scripts/calibrate.py wrote: thresholds, too
-    card: Path | None = None  # what scripts/evaluate.py wrote
-    preprocessing: Path | dict[str, Any] | None = None  # else timm's for the architecture
-    golden: list[Path] = field(default_factory=list)  # else two patterns
-    state_dict_key: str | None = None  # which of the checkpoint's weights
+    architecture: str | None = None  # default: the checkpoint's
+    labels: Path | list[str] | dict[Any, Any] | None = None  # default: the checkpoint's
+    thresholds: Path | float | list[float] | dict[str, float] | None = None  # default: the checkpoint's, or 0.5
+    calibration: Path | None = None  # written by scripts/calibrate.py; it has thresholds, too
+    card: Path | None = None  # written by scripts/evaluate.py
+    preprocessing: Path | dict[str, Any] | None = None  # default: timm's for the architecture
+    golden: list[Path] = field(default_factory=list)  # default: a gradient and noise
+    state_dict_key: str | None = None  # the checkpoint's entry with the weights
     licence: str | None = None
     notes: str | None = None
-    handler: dict[str, Any] = field(default_factory=dict)  # handler.settings.Settings, less the architecture
-    torchserve: dict[str, Any] = field(default_factory=dict)  # handler.server_settings.ServerSettings
+    handler: dict[str, Any] = field(default_factory=dict)  # keys of handler.settings.Settings, without architecture
+    torchserve: dict[str, Any] = field(default_factory=dict)  # keys of handler.settings.ServerSettings
 
 
 KINDS: dict[str, tuple[tuple[type, ...], str]] = {
@@ -68,19 +68,25 @@ def read_recipe(path: Path | None, flags: Mapping[str, Any]) -> Recipe:
         if key not in given:
             raise LoadError(source, f"{key}: missing, expected {KINDS[key][1]}")
     for key in ("name", "version"):
-        if key in given and not NAME.fullmatch(given[key]):
-            raise LoadError(source, f"{key}: {given[key]!r}, expected letters, digits, '.', '_' and '-'")
+        if key in given:
+            check_name(key, given[key], source)
     return Recipe(**given)
 
 
+def check_name(key: str, name: str, source: object) -> None:
+    """Raises LoadError if a model's name or version can't stand in an archive and in a URL."""
+    if not NAME.fullmatch(name):
+        raise LoadError(source, f"{key}: {name!r}, expected letters, digits, '.', '_' and '-'")
+
+
 def _check(values: Mapping[Any, Any], source: object, base: Path) -> dict[str, Any]:
-    known = [each.name for each in fields(Recipe)]
+    known = [key.name for key in fields(Recipe)]
     checked = {}
     for key, value in values.items():
         if key not in known:
             raise LoadError(source, f"{key}: unknown key, expected one of {', '.join(known)}")
         kinds, expected = KINDS[key]
-        if not isinstance(value, kinds):
+        if not isinstance(value, kinds) or (key == "golden" and not _are_strings(value)):
             raise LoadError(source, f"{key}: {value!r}, expected {expected}")
         checked[key] = _resolve(key, value, base)
     if checked.get("preprocessing") == "timm":
@@ -88,9 +94,13 @@ def _check(values: Mapping[Any, Any], source: object, base: Path) -> dict[str, A
     return checked
 
 
+def _are_strings(values: Any) -> bool:
+    return all(isinstance(value, str) for value in values)
+
+
 def _resolve(key: str, value: Any, base: Path) -> Any:
     if key == "golden":
-        return [base / each for each in value]
+        return [base / path for path in value]
     if key in PATHS and isinstance(value, str) and value != "timm":
         return base / value
     return value

@@ -1,4 +1,4 @@
-"""Labels, thresholds and preprocessing, in the forms that people have them."""
+"""Reads labels, thresholds, image sizes and preprocessing in the forms that people have them."""
 
 import csv
 import math
@@ -21,6 +21,7 @@ from handler.files import read_json, read_text, read_yaml
 from handler.labels import check_labels, labels_from_index
 from handler.thresholds import EXPECTED_FILE, parse_thresholds
 
+CHANNELS = 3
 INTERPOLATIONS = {"bicubic": cv2.INTER_CUBIC, "bilinear": cv2.INTER_LINEAR, "nearest": cv2.INTER_NEAREST}
 
 
@@ -58,25 +59,54 @@ def read_thresholds_file(path: Path, labels: tuple[str, ...]) -> NDArray[np.floa
     return parse_thresholds(read_yaml(path, EXPECTED_FILE), labels, path)
 
 
-def pipeline_from_timm(network: torch.nn.Module, image_size: int | None, source: object) -> dict[str, Any]:
-    """timm's own evaluation transform for this network, in albumentations' terms and serialized.
+def parse_image_size(given: Any, source: object) -> tuple[int, int] | None:
+    """Height and width in pixels, or None where nothing is given.
 
-    Photos are shrunk by area averaging whatever timm names: OpenCV's other interpolations don't smooth before they
-    skip pixels, as Pillow's do. The named one enlarges.
+    given: a side, [side], [height, width], or [3, height, width] as timm's input_size has it. Raises LoadError.
     """
-    asked = {"img_size": image_size} if image_size else {}
+    if given is None:
+        return None
+    sides = [_pixels(side) for side in (given if isinstance(given, list | tuple) else [given])]
+    if len(sides) == 3 and CHANNELS in (sides[0], sides[-1]):
+        sides = sides[1:] if sides[0] == CHANNELS else sides[:-1]
+    height, width = (sides[0], sides[-1]) if len(sides) in (1, 2) else (None, None)
+    if height is None or width is None:
+        raise LoadError(source, f"{given!r}, expected pixels: SIDE, [HEIGHT, WIDTH] or [3, HEIGHT, WIDTH]")
+    return height, width
+
+
+def _pixels(side: Any) -> int | None:
+    if isinstance(side, str) and side.isdecimal():
+        side = int(side)
+    whole = isinstance(side, int | float) and not isinstance(side, bool) and side == side // 1 and side > 0
+    return int(side) if whole else None
+
+
+def pipeline_from_timm(network: torch.nn.Module, image_size: tuple[int, int] | None, source: object) -> dict[str, Any]:
+    """timm's evaluation transform for this network, as a serialized albumentations pipeline.
+
+    image_size: height and width in pixels; None for the architecture's own. Photos are enlarged by the interpolation
+    that timm names, and always shrunk by area averaging: unlike Pillow's, OpenCV's other interpolations skip pixels
+    without smoothing first. Raises LoadError where albumentations has no counterpart.
+    """
+    asked = {"input_size": (CHANNELS, *image_size)} if image_size else {}
     config = resolve_data_config(asked, model=network)  # type: ignore[no-untyped-call]
     _, height, width = config["input_size"]
     interpolation = INTERPOLATIONS.get(config["interpolation"])
     mode = config["crop_mode"]
-    if interpolation is None or mode not in ("center", "squash") or (mode == "center" and height != width):
+    if interpolation is None or mode not in ("center", "squash"):
         raise LoadError(
             source,
-            f"preprocessing: timm's {config['interpolation']}, {mode}, {height} x {width} has no counterpart here; "
+            f"preprocessing: timm's {config['interpolation']} with {mode} crop has no counterpart here; "
             "expected an albumentations pipeline",
         )
     resized = [math.floor(side / config["crop_pct"]) for side in (height, width)]
     shared = {"interpolation": interpolation, "area_for_downscale": "image"}
-    resize = A.SmallestMaxSize(resized[0], **shared) if mode == "center" else A.Resize(*resized, **shared)
+    if mode == "squash":
+        resize = A.Resize(*resized, **shared)
+    elif height == width:
+        resize = A.SmallestMaxSize(resized[0], **shared)
+    else:  # the smallest size that covers both sides, with the photo's aspect ratio
+        resize = A.SmallestMaxSize(max_size_hw=tuple(resized), **shared)
     steps = [resize, A.CenterCrop(height, width), A.Normalize(config["mean"], config["std"]), ToTensorV2()]
     return A.to_dict(A.Compose(steps))  # type: ignore[no-any-return]

@@ -1,36 +1,72 @@
-"""An archive with other settings, and all else as it was."""
+"""Writes a copy of an archive with other settings, and if asked with another version. All else stays as it was."""
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from handler.compiled import COMPILED_FILE, NETWORK_FILE
-from handler.server_settings import read_server_settings, write_settings
-from handler.settings import CONFIG_FILE, read_settings
+from handler.contents import METADATA_FILE, read_metadata
+from handler.settings import CONFIG_FILE, ServerSettings, Settings, read_section, read_settings, write_settings
 from scripts.archive.compiler import compile_network
 from scripts.archive.manifest import MANIFEST, read_archive
 from scripts.archive.mar import ADAPTER, pack
+from scripts.archive.recipe import check_name
+from scripts.archive.stage import write_json
 from scripts.archive.unpacking import unpacked
 
 
 def write_variant(
-    source: Path, target: Path, handler: Mapping[str, Any], torchserve: Mapping[str, Any], force: bool = False
+    source: Path,
+    target: Path,
+    handler: Mapping[str, Any],
+    torchserve: Mapping[str, Any],
+    *,
+    version: str | None = None,
+    force: bool = False,
 ) -> None:
-    """Writes target, which may be source. A network that is to be compiled is compiled here, anew, if `handler` names
-    the engine or the precision. Raises LoadError."""
+    """Writes target, which may be source.
+
+    handler, torchserve: the settings that change, checked as those of a recipe are. Where `handler` names the engine or
+    the precision, and the engine is then `compiled`, the network is compiled anew. Raises LoadError.
+    """
     archive = read_archive(source)
+    version = version or archive.version
     with unpacked(source) as directory:
-        # What the archiver adds itself.
+        # The archiver adds these two itself.
         shutil.rmtree(directory / Path(MANIFEST).parent)
         (directory / Path(ADAPTER).name).unlink()
-        settings, server = read_settings(directory), read_server_settings(directory)
-        changed = replace(settings, **handler)
+        config = directory / CONFIG_FILE
+        settings, server = read_settings(directory)
+        settings, server = change_settings(settings, handler, config), change_server(server, torchserve, config)
         if {"engine", "precision"} & handler.keys():
-            for name in (NETWORK_FILE, COMPILED_FILE):
-                (directory / name).unlink(missing_ok=True)
-            if changed.engine == "compiled":
-                compile_network(directory, changed.precision)
-        write_settings(directory / CONFIG_FILE, changed, replace(server, **torchserve))
-        pack(directory, archive.name, archive.version, target, force)
+            _replace_network(directory, settings)
+        write_settings(config, settings, server)
+        if version != archive.version:
+            _write_version(directory, version)
+        pack(directory, archive.name, version, target, force)
+
+
+def change_settings(settings: Settings, changes: Mapping[str, Any], source: object) -> Settings:
+    """Raises LoadError where reading the changed settings back would."""
+    return read_section(Settings, {**asdict(settings), **changes}, source, "handler.")
+
+
+def change_server(server: ServerSettings, changes: Mapping[str, Any], source: object) -> ServerSettings:
+    """The same for TorchServe's own keys."""
+    return read_section(ServerSettings, {**asdict(server), **changes}, source)
+
+
+def _replace_network(directory: Path, settings: Settings) -> None:
+    for name in (NETWORK_FILE, COMPILED_FILE):
+        (directory / name).unlink(missing_ok=True)
+    if settings.engine == "compiled":
+        compile_network(directory, settings.precision)
+
+
+def _write_version(directory: Path, version: str) -> None:
+    check_name("version", version, directory / MANIFEST)
+    metadata = read_metadata(directory)
+    if metadata:  # an archive made by hand may have none
+        write_json(directory / METADATA_FILE, {**metadata, "version": version})

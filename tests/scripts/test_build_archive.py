@@ -238,6 +238,17 @@ def test_stage_refuses_a_directory_in_use(
     assert "is not empty, expected a new or empty directory" in capsys.readouterr().err
 
 
+def test_a_stage_that_fails_leaves_nothing(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for name in ("empty", "new"):
+        flags = ["--checkpoint", str(tiny_checkpoint), "--name", "tiny", "--golden", __file__]
+        assert main([*flags, "--stage", str(tmp_path / name)]) == 1
+        assert "golden: not_an_image" in capsys.readouterr().err
+    assert list(tmp_path.rglob("*")) == [tmp_path / "empty"]
+
+
 def test_stage_prints_a_plain_command_that_builds_the_archive(
     tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -36,7 +36,7 @@ def test_what_a_trainer_wrote_can_be_packaged(tmp_path: Path, capsys: pytest.Cap
     assert found["architecture"]["found"] == TINY
     assert found["labels"]["found"] == "3: ant, bee, cat"
     assert found["thresholds"]["found"] == "0.4 to 0.6"
-    assert found["image size"]["found"] == "160 pixels"
+    assert found["image size"]["found"] == "160 x 160 pixels (height x width)"
     assert found["preprocessing"]["state"] == "default"
     build_archive(Recipe(path, "best"), tmp_path / "best.mar")
 
@@ -65,6 +65,7 @@ def test_what_is_missing_is_said_with_its_remedy(
         ({"config": {"model_name": "resnet18"}}, "fit", "missing, expected the 122 tensors"),
         ({"config": {"model_name": "resnet1000"}}, "fit", "expected a name that timm"),
         ({"thresholds": [0.4, 2]}, "thresholds", "2 thresholds, expected 3"),
+        ({"image_size": "large"}, "image size", "'large', expected pixels: SIDE, [HEIGHT, WIDTH]"),
     ],
 )
 def test_what_is_wrong_is_said(

@@ -7,9 +7,10 @@ import torch
 from samples import CHELSEA, COFFEE, PHOTOS, first_free_port
 
 from scripts import tune
-from scripts.archive.manifest import read_archive
+from scripts.archive.manifest import natural, read_archive
 from scripts.archive.outline import read_outline
-from scripts.tune import Trial, best, try_networks
+from scripts.archive.trials import Trial, best, try_networks
+from scripts.tune import tuned_version
 
 ENGINES = ["eager", "frozen", *(["compiled"] if shutil.which("g++") else [])]
 
@@ -20,11 +21,45 @@ def test_of_those_that_are_close_the_first_wins() -> None:
     assert best([Trial({}, 96), wide, fast]) is wide
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("version", "tuned"),
+    [
+        ("1.0", "1.0-tuned"),
+        ("1.0-tuned", "1.0-tuned.2"),
+        ("1.0-tuned.9", "1.0-tuned.10"),
+        ("2", "2-tuned"),
+        ("2024-05-01_b", "2024-05-01_b-tuned"),
+    ],
+)
+def test_a_tuned_version_is_newer_than_its_source_and_older_than_the_next_release(version: str, tuned: str) -> None:
+    assert tuned_version(version) == tuned
+    assert natural(version) < natural(tuned)
+    release = version.split("-tuned")[0]
+    assert natural(tuned) < natural(f"{release}.1")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--tolerance", "0"], "flags: handler.golden_tolerance: 0.0, expected a number from 1e-06 to 0.5"),
+        (["--tolerance", "0.9"], "flags: handler.golden_tolerance: 0.9, expected a number from 1e-06 to 0.5"),
+        (["--version", "1.0"], "flags: version: 1.0 is that of "),
+        (["--version", "1/0"], "flags: version: '1/0', expected letters"),
+    ],
+)
+def test_what_could_not_be_written_is_refused_before_the_work(
+    demo_mar: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], message: str
+) -> None:
+    assert tune.main([str(demo_mar), "--output", str(tmp_path / "tuned.mar"), *flags]) == 1
+    shown = capsys.readouterr()
+    assert shown.err.startswith(f"error: {message}")
+    assert shown.out == ""
+
+
 def test_each_network_is_compared_with_the_plain_one(demo_mar: Path) -> None:
     threads = torch.get_num_threads()
     try:
-        trials = try_networks(demo_mar, [CHELSEA, COFFEE], torch.device("cpu"))
+        trials = try_networks(demo_mar, [CHELSEA, COFFEE], torch.device("cpu"), lambda *_: None)
     finally:
         torch.set_num_threads(threads)
     assert [trial.settings for trial in trials] == [
@@ -55,7 +90,7 @@ def test_the_best_is_written_with_its_evidence(
     port = str(first_free_port(5))
     flags = ["--output", str(output), "--batches", "4", "--seconds", "1", "--clients", "2", "--port", port]
     assert tune.main([str(demo_mar), *flags, "--photo", str(PHOTOS / "chelsea.png")]) == 0
-    assert f"wrote    {output}" in capsys.readouterr().out
+    assert f"wrote    {output}  cat-breeds 1.0-tuned, tuned from 1.0" in capsys.readouterr().out
     outline = read_outline(read_archive(output))
     evidence = outline.settings.tuned
     assert (outline.server.batchSize, outline.server.minWorkers) == (4, 1)

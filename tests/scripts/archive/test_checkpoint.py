@@ -68,6 +68,13 @@ def test_timm_trainers_own_layout(tmp_path: Path) -> None:
     assert _read(tmp_path, {"model": WEIGHTS, "args": args}).architecture == "resnet18"
 
 
+@pytest.mark.parametrize("size", [(384, 384), [384], 384, "384", torch.tensor([384, 192])])
+@pytest.mark.parametrize("key", ["image_size", "img_size", "input_size"])
+def test_an_image_size_of_any_kind_is_kept(tmp_path: Path, key: str, size: Any) -> None:
+    checkpoint = _read(tmp_path, {"state_dict": WEIGHTS, "config": {"img_size": None, key: size}})
+    assert checkpoint.image_size == (size.tolist() if isinstance(size, torch.Tensor) else size)
+
+
 class Trap:
     fired = False
 
@@ -93,6 +100,7 @@ def test_a_pickle_runs_no_code(tmp_path: Path) -> None:
         ({"epoch": 3}, "no state_dict: expected one at the top or under state_dict_ema, state_dict"),
         ({"state_dict": {"a": 1}}, "no state_dict"),
         ({"state_dict": {}}, "no state_dict"),
+        ({"state_dict": {"a": torch.ones(1, device="meta")}}, "a: on the meta device, which holds no numbers"),
     ],
 )
 def test_files_without_weights(tmp_path: Path, content: Any, message: str) -> None:

@@ -73,6 +73,7 @@ def test_every_key_has_its_kind() -> None:
         ({"checkpoint": "x", "name": "my cats"}, "recipe.yaml: name: 'my cats', expected letters"),
         ({"checkpoint": "x", "name": "../x"}, "recipe.yaml: name: '../x', expected letters"),
         ({"checkpoint": "x", "name": "x", "golden": "a.jpg"}, "recipe.yaml: golden: 'a.jpg', expected a list of paths"),
+        ({"checkpoint": "x", "name": "x", "golden": [1]}, "recipe.yaml: golden: [1], expected a list of paths"),
         ({"checkpoint": 5, "name": "x"}, "recipe.yaml: checkpoint: 5, expected a path"),
     ],
 )

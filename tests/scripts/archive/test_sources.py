@@ -13,7 +13,13 @@ from timm.data.transforms_factory import create_transform
 
 from handler.errors import LoadError
 from handler.preprocess import make_pipeline
-from scripts.archive.sources import parse_labels, pipeline_from_timm, read_labels_file, read_thresholds_file
+from scripts.archive.sources import (
+    parse_image_size,
+    parse_labels,
+    pipeline_from_timm,
+    read_labels_file,
+    read_thresholds_file,
+)
 from scripts.build_demo import feline_network
 
 
@@ -71,21 +77,50 @@ def test_threshold_files(tmp_path: Path, name: str, content: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "size"),
+    [
+        (384, (384, 384)),
+        (384.0, (384, 384)),
+        ("384", (384, 384)),
+        ([384], (384, 384)),
+        ((384, 384), (384, 384)),
+        ([192, 384], (192, 384)),
+        ((3, 192, 384), (192, 384)),
+        ([192, 384, 3], (192, 384)),
+        (None, None),
+    ],
+)
+def test_image_sizes(given: Any, size: tuple[int, int] | None) -> None:
+    assert parse_image_size(given, "best.pt") == size
+
+
+@pytest.mark.parametrize(
+    "given", ["large", 0, -1, 224.5, float("nan"), True, [], [1, 2, 3, 4], [192, 384, 5], [None], {"height": 384}]
+)
+def test_what_is_no_image_size_is_refused_by_name(given: Any) -> None:
+    with pytest.raises(LoadError, match=r"^best.pt: image_size: .*, expected pixels: SIDE, \[HEIGHT, WIDTH\]"):
+        parse_image_size(given, "best.pt: image_size")
+
+
+@pytest.mark.parametrize(
     ("architecture", "kwargs", "size", "shape"),
     [
         ("tf_efficientnet_lite0", {}, None, (3, 224, 224)),
-        ("resnet18", {}, 96, (3, 96, 96)),
-        ("vit_tiny_patch16_224", {"img_size": 80}, 80, (3, 80, 80)),
+        ("resnet18", {}, (96, 96), (3, 96, 96)),
+        ("resnet18", {}, (96, 160), (3, 96, 160)),
+        ("vit_tiny_patch16_224", {"img_size": 80}, (80, 80), (3, 80, 80)),
         ("beit_base_patch16_224", {"depth": 1}, None, (3, 224, 224)),
     ],
 )
-def test_timms_own_transform(architecture: str, kwargs: dict[str, Any], size: int | None, shape: Any) -> None:
+def test_timms_own_transform(
+    architecture: str, kwargs: dict[str, Any], size: tuple[int, int] | None, shape: Any
+) -> None:
     """Against timm's with Pillow's box filter, which is what area averaging is; square, as the two round the longer
     side of others differently."""
     network = timm.create_model(architecture, pretrained=False, num_classes=2, **kwargs)
     serialized = json.loads(json.dumps(pipeline_from_timm(network, size, "here")))
     pixels = np.asarray(Image.open(PHOTOS / "chelsea.png").convert("RGB"))[:, 60:360]
-    asked = {"img_size": size} if size else {}
+    asked = {"input_size": (3, *size)} if size else {}
     config = resolve_data_config(asked, model=network)  # type: ignore[no-untyped-call]
     transform: Any = create_transform(**{**config, "interpolation": "box"})
     ours, expected = make_pipeline(serialized, "here")(pixels), transform(Image.fromarray(pixels))
@@ -120,5 +155,5 @@ def test_a_transform_without_counterpart_asks_for_a_pipeline() -> None:
     network = timm.create_model("test_vit", pretrained=False)
     cfg: Any = network.pretrained_cfg
     cfg["crop_mode"] = "border"
-    with pytest.raises(LoadError, match=r"border, .* expected an albumentations pipeline"):
+    with pytest.raises(LoadError, match=r"border crop .* expected an albumentations pipeline"):
         pipeline_from_timm(network, None, "recipe")

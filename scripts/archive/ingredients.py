@@ -1,0 +1,136 @@
+"""Gathers what an archive is made of, and checks that the parts fit each other, before anything is written.
+
+The recipe wins over the checkpoint, and the checkpoint over the defaults.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from handler.errors import LoadError, one_line
+from handler.files import read_yaml
+from handler.model import create_network, load_weights
+from handler.preprocess import make_pipeline, probe
+from handler.settings import ServerSettings, Settings, read_section
+from handler.thresholds import parse_thresholds
+from scripts.archive.checkpoint import Checkpoint, read_checkpoint
+from scripts.archive.measured import Calibrated, read_calibrated
+from scripts.archive.recipe import Recipe
+from scripts.archive.sources import (
+    parse_image_size,
+    parse_labels,
+    pipeline_from_timm,
+    read_labels_file,
+    read_thresholds_file,
+)
+
+DEFAULT_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    settings: Settings
+    server: ServerSettings
+    labels: tuple[str, ...]
+    thresholds: list[float]  # in the labels' order
+    calibrated: Calibrated | None
+    network: torch.nn.Module  # with the checkpoint's weights
+    preprocessing: dict[str, Any]  # a serialized albumentations pipeline
+    shrinks_by_averaging: bool  # whether the pipeline begins with a resize by area averaging
+
+
+def gather(recipe: Recipe) -> Ingredients:
+    """Raises LoadError if something is missing, wrong, or does not fit the rest."""
+    checkpoint = read_checkpoint(recipe.checkpoint, recipe.state_dict_key)
+    settings, server = _settings(recipe, checkpoint)
+    labels, labels_source = _labels(recipe, checkpoint)
+    network = create_network(settings.architecture, len(labels), settings.model_kwargs, "recipe")
+    check_label_count(network, checkpoint, labels, labels_source)
+    load_weights(network, checkpoint.tensors, recipe.checkpoint)
+    calibrated = read_calibrated(recipe.calibration, labels) if recipe.calibration else None
+    thresholds = _thresholds(recipe, checkpoint, labels, calibrated)
+    preprocessing, preprocessing_source = _preprocessing(recipe, checkpoint, network, settings)
+    pipeline = make_pipeline(preprocessing, preprocessing_source)
+    _check_forward(network, probe(pipeline, preprocessing_source), len(labels), preprocessing_source)
+    averages = pipeline.resize is not None and pipeline.resize.averages
+    return Ingredients(settings, server, labels, thresholds, calibrated, network, preprocessing, averages)
+
+
+def checkpoint_thresholds(checkpoint: Checkpoint, labels: tuple[str, ...], source: object) -> list[float]:
+    """The checkpoint's thresholds, in the labels' order. Raises LoadError."""
+    given = checkpoint.thresholds
+    given = list(given) if isinstance(given, tuple) else given
+    return [float(value) for value in parse_thresholds(given, labels, source)]
+
+
+def check_label_count(
+    network: torch.nn.Module, checkpoint: Checkpoint, labels: tuple[str, ...], source: object
+) -> None:
+    """A wrong number of labels would show as a wrong shape of the last layer; this error says it in labels."""
+    names = getattr(network, "pretrained_cfg", {}).get("classifier")
+    for name in [names] if isinstance(names, str) else names or []:
+        weight = checkpoint.tensors.get(f"{name}.weight")
+        if weight is not None and weight.shape[0] != len(labels):
+            raise LoadError(source, f"{len(labels)} labels, expected {weight.shape[0]}: the rows of {name}.weight")
+
+
+def _settings(recipe: Recipe, checkpoint: Checkpoint) -> tuple[Settings, ServerSettings]:
+    architecture = recipe.architecture or checkpoint.architecture
+    if architecture is None:
+        raise LoadError(
+            recipe.checkpoint, "architecture: not in the checkpoint, expected it in the recipe or as a flag"
+        )
+    settings = read_section(Settings, {**recipe.handler, "architecture": architecture}, "recipe", "handler.")
+    return settings, read_section(ServerSettings, recipe.torchserve, "recipe", "torchserve.")
+
+
+def _labels(recipe: Recipe, checkpoint: Checkpoint) -> tuple[tuple[str, ...], object]:
+    if isinstance(recipe.labels, Path):
+        return read_labels_file(recipe.labels), recipe.labels
+    given = recipe.labels if recipe.labels is not None else checkpoint.labels
+    source: object = "recipe: labels" if recipe.labels is not None else f"{recipe.checkpoint}: labels"
+    if given is None:
+        raise LoadError(recipe.checkpoint, "labels: not in the checkpoint, expected them in the recipe or as a flag")
+    return parse_labels(given, source), source
+
+
+def _thresholds(
+    recipe: Recipe, checkpoint: Checkpoint, labels: tuple[str, ...], calibrated: Calibrated | None
+) -> list[float]:
+    if calibrated is not None:
+        if recipe.thresholds is not None:
+            raise LoadError("recipe", "thresholds: beside a calibration, which brings its own, expected one of them")
+        return [float(value) for value in calibrated.thresholds]
+    if isinstance(recipe.thresholds, Path):
+        return [float(value) for value in read_thresholds_file(recipe.thresholds, labels)]
+    if recipe.thresholds is None and checkpoint.thresholds is not None:
+        return checkpoint_thresholds(checkpoint, labels, f"{recipe.checkpoint}: thresholds")
+    given = DEFAULT_THRESHOLD if recipe.thresholds is None else recipe.thresholds
+    return [float(value) for value in parse_thresholds(given, labels, "recipe: thresholds")]
+
+
+def _preprocessing(
+    recipe: Recipe, checkpoint: Checkpoint, network: torch.nn.Module, settings: Settings
+) -> tuple[dict[str, Any], object]:
+    if isinstance(recipe.preprocessing, Path):
+        return read_yaml(recipe.preprocessing, "a serialized albumentations pipeline"), recipe.preprocessing
+    if recipe.preprocessing is not None:
+        return recipe.preprocessing, "recipe: preprocessing"
+    if "img_size" in settings.model_kwargs:
+        size = parse_image_size(settings.model_kwargs["img_size"], "recipe: handler.model_kwargs.img_size")
+    else:
+        size = parse_image_size(checkpoint.image_size, f"{recipe.checkpoint}: image_size")
+    return pipeline_from_timm(network, size, "recipe"), f"timm: {settings.architecture}"
+
+
+def _check_forward(network: torch.nn.Module, shape: tuple[int, int, int], classes: int, source: object) -> None:
+    try:
+        with torch.inference_mode():
+            logits = network.eval()(torch.zeros(1, *shape))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = one_line(error)
+        raise LoadError(source, f"transform: gives {shape}, which the architecture refuses: {reason}") from None
+    if logits.shape != (1, classes):
+        raise LoadError(source, f"the architecture gives {list(logits.shape)}, expected [1, {classes}] logits")
