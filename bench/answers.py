@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""How far the settings that save time move an archive's scores, against the plain ones: JPEG decoded whole, float32,
-the network as Python runs it.
+"""Measures how far each setting that saves time moves an archive's scores. The reference decodes whole JPEGs and runs
+the eager network in float32.
 
-Every photo is taken at several sizes, qualities and chroma subsamplings. Enlarged photos are too smooth to show what a
-smaller decode loses, so each size is also filled with the photo side by side, as sharp as it is.
+Every photo is tried at several sizes, qualities and chroma subsamplings. An enlarged photo is too smooth to show what
+a smaller decode loses, so each size is also tiled with the photo in its own sharpness.
 """
 
 import argparse
@@ -20,14 +20,15 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from bench import failures
 from handler.classifier import Classifier
-from handler.errors import LoadError
+from handler.errors import ItemError, LoadError
 from scripts.archive.compiler import compile_network
 from scripts.archive.stage import PLAIN
 from scripts.archive.unpacking import unpacked
 from scripts.paths import DEMO
 
-# The second, fourth and last are hardly large enough for the demo to be decoded at a half, a quarter, an eighth.
+# The second, fourth and last are just large enough for the demo to be decoded at a half, a quarter and an eighth.
 SIZES = ((640, 480), (1200, 900), (1280, 960), (2400, 1800), (4032, 3024), (4800, 3600))
 QUALITIES = (60, 80, 95)
 SUBSAMPLINGS = {0: "4:4:4", 2: "4:2:0"}  # Pillow's numbers
@@ -35,17 +36,17 @@ SUBSAMPLINGS = {0: "4:4:4", 2: "4:2:0"}  # Pillow's numbers
 
 @dataclass(frozen=True)
 class Difference:
-    """Of one setting, over all variants of the photos."""
+    """Between one setting and the plain ones, over all variants of the photos."""
 
     images: int
     largest: float  # difference of a score
-    mean_of_largest: float  # the images' largest differences, averaged
-    labels_changed: float  # share of the images' labels that fire with one and not with the other
-    best_changed: float  # share of the images whose best label is another
+    mean_of_largest: float  # mean of the images' largest differences
+    labels_changed: float  # share of all labels of all images that reach their threshold in one case only
+    best_changed: float  # share of the images with another best label
 
 
 def variants(photos: Sequence[Path]) -> Iterator[bytes]:
-    """Each photo as JPEGs, enlarged and repeated to each size."""
+    """Each photo as JPEGs of each size, enlarged and tiled."""
     for photo in photos:
         with Image.open(photo) as opened:
             image = opened.convert("RGB")
@@ -63,7 +64,7 @@ def variants(photos: Sequence[Path]) -> Iterator[bytes]:
 
 
 def difference(plain: NDArray[np.float32], other: NDArray[np.float32], thresholds: NDArray[np.float64]) -> Difference:
-    """Both are scores [N, C]."""
+    """plain, other: scores [N, C]. thresholds: [C]."""
     worst = np.abs(plain - other).max(axis=1)
     fired = (plain >= thresholds) != (other >= thresholds)
     return Difference(
@@ -76,7 +77,10 @@ def difference(plain: NDArray[np.float32], other: NDArray[np.float32], threshold
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+    return failures.run(_measure, _parser().parse_args(arguments))
+
+
+def _measure(options: argparse.Namespace) -> int:
     device = torch.device(options.device)
     changes: dict[str, dict[str, Any]] = {
         "engine: frozen": {"engine": "frozen"},
@@ -84,34 +88,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "decode: scaled": {"decode": "scaled"},
         "all three": {"engine": "frozen", "precision": "bfloat16", "decode": "scaled", "golden_tolerance": 0.5},
     }
-    try:
-        with unpacked(options.archive) as directory:
-            plain = Classifier.load(directory, device, **PLAIN)
-            if options.compiled:
-                compile_network(directory, "bfloat16")
-                changes["all three, compiled"] = {**changes["all three"], "engine": "compiled"}
-            others = {name: Classifier.load(directory, device, **{**PLAIN, **each}) for name, each in changes.items()}
-    except LoadError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    with unpacked(options.archive) as directory:
+        plain = Classifier.load(directory, device, **PLAIN)
+        if options.compiled:
+            compile_network(directory, "bfloat16")
+            changes["all three, compiled"] = {**changes["all three"], "engine": "compiled"}
+        others = {name: Classifier.load(directory, device, **{**PLAIN, **change}) for name, change in changes.items()}
     scores: dict[str, list[NDArray[np.float32]]] = {name: [] for name in ("plain", *others)}
     for jpeg in variants(options.photo):
         for name, classifier in (("plain", plain), *others.items()):
-            [one] = classifier.classify([jpeg])
-            assert isinstance(one, np.ndarray), one
-            scores[name].append(one)
+            [outcome] = classifier.classify([jpeg])
+            if isinstance(outcome, ItemError):
+                raise LoadError(name, f"{outcome.code}: {outcome}")
+            scores[name].append(outcome)
     reference = np.stack(scores["plain"])
-    found = {name: asdict(difference(reference, np.stack(scores[name]), plain.thresholds)) for name in others}
-    print(json.dumps(found, indent=1))
+    differences = {name: asdict(difference(reference, np.stack(scores[name]), plain.thresholds)) for name in others}
+    print(json.dumps(differences, indent=1))
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photo", nargs="+", type=Path)
-    parser.add_argument("--archive", type=Path, default=DEMO)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--compiled", action="store_true", help="a network compiled ahead, too; needs a C++ compiler")
+    parser.add_argument("--archive", type=Path, default=DEMO, help="default: %(default)s")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: %(default)s")
+    parser.add_argument("--compiled", action="store_true", help="try a compiled network as well; needs a C++ compiler")
     return parser
 
 

@@ -1,6 +1,6 @@
-"""One process that classifies a photo again and again by an archive's own code, as its worker would, without a server.
+"""Classifies a photo again and again with an archive's code, as its worker does, but without a server.
 
-Reads `SECONDS PHOTO` lines and answers each with the images a second that it reached.
+Reads lines `SECONDS PHOTO` from stdin, and answers each with the images a second that it reached.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""The servers that are measured, each as a process that is started, waited for and really stopped."""
+"""The servers that are measured, each as a process that is started, waited for, and stopped with all its children."""
 
 import json
 import os
@@ -18,21 +18,19 @@ import torch
 from bench.load import Body
 from scripts.archive.manifest import Archive, read_archive
 from scripts.archive.outline import read_outline
-from scripts.server.process_group import stop_group
-from scripts.server.session import direct_session
-from scripts.server.torchserve import GRACE, Ports, TorchServe
+from scripts.server.torchserve import GRACE, Ports, ServerError, TorchServe, stop_group
 
 READY = 120.0  # seconds
-# Seconds for what a server still has in hand, or has missed. A paused TorchServe takes what a worker then owes it for
-# the silence of a dead one.
+# Seconds for a server to finish its requests before it is paused. TorchServe would take an answer that is late by the
+# pause for a dead worker.
 SETTLE = 2.0
 
 
 class Contestant(ABC):
-    """`family`: of several settings of one family the best one counts."""
+    """A server. Of the contestants of one `family` the report takes the best. Its methods raise ServerError."""
 
     body: Body = "raw"
-    labels = True  # whether it answers with this project's labels
+    labels = True  # whether its answers have this project's form
 
     def __init__(self, name: str, family: str, url: str) -> None:
         self.name, self.family, self.url = name, family, url
@@ -46,10 +44,10 @@ class Contestant(ABC):
     @property
     @abstractmethod
     def process_id(self) -> int:
-        """Of the process that leads the group of all that it started."""
+        """Of the process that leads its process group."""
 
     def pause(self) -> None:
-        """Takes no processor time until `alone`: an idle server still takes some."""
+        """Stops it by a signal until `resume`, because an idle server still takes processor time."""
         time.sleep(SETTLE)
         os.killpg(self.process_id, signal.SIGSTOP)
 
@@ -58,26 +56,29 @@ class Contestant(ABC):
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Awake for as long as the block takes."""
+        """Runs it while the block runs."""
         self.resume()
         time.sleep(SETTLE / 4)
         yield
         self.pause()
 
     def check(self, photo: Path) -> None:
-        """Raises AssertionError unless it knows Chelsea."""
-        content = photo.read_bytes()
-        sent = {"files": {"image": ("image.jpg", content, "image/jpeg")}} if self.body == "form" else {"data": content}
-        with direct_session() as session:
-            answer = session.post(self.url, timeout=60, **sent)
-        assert answer.status_code == 200, answer.text
-        found = answer.json()
-        names = [label["name"] for label in found["labels"]] if self.labels else list(found)[:1]
-        assert {"tiger cat", "Egyptian cat"} & set(names), found
+        """Raises ServerError unless it recognises the cat on scikit-image's photo `chelsea`."""
+        photo_bytes = photo.read_bytes()
+        if self.body == "form":
+            answer = requests.post(self.url, files={"image": ("image.jpg", photo_bytes, "image/jpeg")}, timeout=60)
+        else:
+            answer = requests.post(self.url, data=photo_bytes, timeout=60)
+        if answer.status_code != 200:
+            raise ServerError(f"{self.name}: {answer.status_code}: {answer.text}")
+        content = answer.json()
+        names = [label["name"] for label in content["labels"]] if self.labels else list(content)[:1]
+        if not {"tiger cat", "Egyptian cat"} & set(names):
+            raise ServerError(f"{self.name}: {content}, expected a tiger cat or an Egyptian cat")
 
 
 class OnTorchServe(Contestant):
-    """This project, or TorchServe's own handler: the same front end with the same settings."""
+    """An archive on TorchServe, with this project's config.properties."""
 
     def __init__(self, name: str, family: str, archive: Archive, port: int, logs: Path, labels: bool = True) -> None:
         self.server = TorchServe([archive], archive.path.parent, Ports.from_first(port), logs)
@@ -97,7 +98,7 @@ class OnTorchServe(Contestant):
 
 
 class Process(Contestant):
-    """A server of Python's, by its command line."""
+    """A Python server, by its command line."""
 
     def __init__(
         self,
@@ -112,7 +113,7 @@ class Process(Contestant):
         super().__init__(name, family, url)
         self.body = body
         self._command, self._log = command, log
-        self._environment = {**os.environ, **{key: str(each) for key, each in environment.items()}}
+        self._environment = {**os.environ, **{key: str(value) for key, value in environment.items()}}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -122,11 +123,13 @@ class Process(Contestant):
             )
         deadline = time.monotonic() + READY
         while True:
-            with suppress(requests.RequestException), direct_session() as session:
-                session.get(self.url, timeout=5)  # of the wrong method: it is there
+            with suppress(requests.RequestException):
+                requests.get(self.url, timeout=5)  # any answer will do: it wants POST
                 return
-            assert self._process.poll() is None, self._log.read_text()
-            assert time.monotonic() < deadline, self._log.read_text()
+            late = time.monotonic() > deadline
+            if self._process.poll() is not None or late:
+                last = (self._log.read_text().strip().splitlines() or ["it printed nothing"])[-1]
+                raise ServerError(f"{self.name}: {f'not up after {READY:g} s' if late else 'ended'}: {last}")
             time.sleep(0.5)
 
     def stop(self) -> None:
@@ -158,7 +161,7 @@ def litserve(workers: int, threads: int, batch: int, port: int, checkpoint: Path
 
 
 def image_classifier(batch: int, port: int, checkpoint: Path, work: Path) -> OnTorchServe:
-    """TorchServe's own handler with the same weights, one worker."""
+    """TorchServe's own handler with one worker and the weights of `checkpoint`."""
     name = f"ic-{batch}"
     content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     weights = work / f"{name}.pt"
@@ -177,7 +180,7 @@ def image_classifier(batch: int, port: int, checkpoint: Path, work: Path) -> OnT
 
 
 class Ceiling:
-    """What the machine gives without a server: the archive's own code in a tight loop, a process for each worker."""
+    """The archive's code in a loop without a server, a process for each worker: the most that a server could reach."""
 
     def __init__(self, archive: Path, of: str) -> None:
         self.name, self.of = f"no server: the code of {of}", of
@@ -194,15 +197,19 @@ class Ceiling:
             self._processes.append(process)
         for process in self._processes:
             assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
+            if process.stdout.readline() != "ready\n":
+                raise ServerError(f"{self.name}: ended before it was ready")
 
     def rate(self, image: Path, seconds: float) -> float:
-        """Images a second, of all processes together."""
+        """Images a second of all processes together."""
         for process in self._processes:
             assert process.stdin is not None
             process.stdin.write(f"{seconds} {image}\n")
             process.stdin.flush()
-        return sum(float(process.stdout.readline()) for process in self._processes if process.stdout)
+        lines = [process.stdout.readline() for process in self._processes if process.stdout]
+        if not all(lines):
+            raise ServerError(f"{self.name}: ended")
+        return sum(map(float, lines))
 
     def stop(self) -> None:
         while self._processes:

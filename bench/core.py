@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""The network alone, as the handler runs it but without TorchServe: prepared photos → scores, images a second.
+"""Measures the network alone, as the handler runs it: prepared photos → scores, in images a second.
 
-For a GPU, against timm's published inference table (RTX 4090, 224 pixels, amp, channels-last); it runs on a CPU, too.
-What is timed includes the copy to the device and back. Weights are random: they don't change the speed.
+The figures are set beside timm's published inference table (RTX 4090, 224 pixels, amp, channels-last). The time
+includes the copy to the device and back. Weights are random: they don't change the speed.
 """
 
 import argparse
@@ -15,19 +15,24 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from bench import failures
 from handler.cores import available_cores, use_threads
 from handler.errors import LoadError
 from handler.model import DTYPES, Model, create_network
 from handler.preprocess import Normalise
-from handler.settings import EngineName
+from scripts.arguments import whole
 
+# Images a second in timm's table.
 TIMM = {"resnet50": 5088, "efficientnet_b0": 9832, "convnext_tiny": 4845, "vit_base_patch16_224": 2843}
 WARM_UPS = 5
 SIDE = 224
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+    return failures.run(_measure, _parser().parse_args(arguments))
+
+
+def _measure(options: argparse.Namespace) -> int:
     use_threads(available_cores())
     device = torch.device(options.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {available_cores()} cores"
@@ -40,12 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     for batch in options.batch:
                         _print(architecture, precision, engine, batch, images_a_second(model, batch, options.seconds))
                 except (LoadError, MemoryError) as error:
-                    print(json.dumps({"architecture": architecture, "engine": engine, "error": str(error)}), flush=True)
+                    failed = {"architecture": architecture, "engine": engine, "error": str(error) or "out of memory"}
+                    print(json.dumps(failed), flush=True)
     return 0
 
 
 def images_a_second(model: Model, batch: int, seconds: float) -> float:
-    """By the median pass."""
+    """Of the median pass."""
     images = np.random.default_rng(0).integers(0, 256, (batch, SIDE, SIDE, 3), dtype=np.uint8)
     for _ in range(WARM_UPS):
         model.scores(images)
@@ -75,12 +81,13 @@ def _print(architecture: str, precision: str, engine: str, batch: int, rate: flo
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default here: %(default)s")
+    add("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu",
+        help="default here: %(default)s")  # fmt: skip
     add("--architecture", nargs="+", default=list(TIMM))
     add("--precision", nargs="+", choices=DTYPES, default=["float32", "bfloat16", "float16"])
     add("--engine", nargs="+", choices=("eager", "frozen"), default=["eager", "frozen"])
-    add("--batch", nargs="+", type=int, default=[1, 8, 32, 64, 128, 256])
-    add("--seconds", type=float, default=2, help="of one measurement (default: %(default)s)")
+    add("--batch", nargs="+", type=whole(1), default=[1, 8, 32, 64, 128, 256])
+    add("--seconds", type=float, default=2, help="length of one measurement (default: %(default)s)")
     return parser
 
 

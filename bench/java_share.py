@@ -1,41 +1,36 @@
 #!/usr/bin/env python3
-"""Milliseconds of a core that an answer takes of TorchServe's Java, by what they go into, and of the workers.
+"""Measures the processor time of an answer, in milliseconds of one core: of Java's threads by their kind, and of the
+Python workers.
 
-Round after round of eight clients' load: Java compiles itself at first. Try its flags by JAVA_TOOL_OPTIONS. Needs wrk.
+Eight clients send round after round, because Java compiles its own code in the first ones. Set flags for Java in
+JAVA_TOOL_OPTIONS. Needs wrk.
 """
 
 import argparse
 import sys
 import tempfile
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-import psutil
-
-from bench.load import WrkError, ask, find_wrk
-from handler.errors import LoadError
+from bench import failures
+from bench.load import ask, find_wrk
+from bench.processes import java_process, processor_seconds
 from scripts.archive.manifest import read_archive
-from scripts.server.java import JavaNotFoundError
-from scripts.server.torchserve import Ports, ServerError, TorchServe
+from scripts.arguments import whole
+from scripts.server.torchserve import Ports, TorchServe
 
 CLIENTS = 8
+# The kind of a thread of Java, by how its name begins.
 KINDS = {"C1 Compiler": "compiler", "C2 Compiler": "compiler", "epollEventLoop": "HTTP", "W-": "workers' side"}
 COLUMNS = ("compiler", "HTTP", "workers' side", "rest")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
-    try:
-        find_wrk()
-        _account(options)
-    except (WrkError, LoadError, ServerError, JavaNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return failures.run(_measure, _parser().parse_args(arguments))
 
 
-def _account(options: argparse.Namespace) -> None:
+def _measure(options: argparse.Namespace) -> int:
+    find_wrk()
     archive = read_archive(options.archive)
     print(f"{'answers/s':>10} " + " ".join(f"{name:>14}" for name in (*COLUMNS, "Python workers")))
     with (
@@ -44,26 +39,14 @@ def _account(options: argparse.Namespace) -> None:
     ):
         server.wait_ready()
         url = f"{server.inference}/predictions/{archive.name}"
-        java = psutil.Process(server.process_id)
+        java = java_process(server.process_id)
         for _ in range(options.rounds):
-            before = _used(java)
+            before = processor_seconds(java, KINDS)
             load = ask(url, CLIENTS, options.seconds, "raw", [options.photo])
-            after = _used(java)
-            answers = load.rate * options.seconds
-            cells = (1000 * (after[name] - before[name]) / answers for name in (*COLUMNS, "python"))
+            after = processor_seconds(java, KINDS)
+            cells = (1000 * (after[name] - before[name]) / load.answers for name in (*COLUMNS, "python"))
             print(f"{load.rate:10.1f} " + " ".join(f"{cell:14.2f}" for cell in cells), flush=True)
-
-
-def _used(java: psutil.Process) -> dict[str, float]:
-    """Seconds so far."""
-    used: dict[str, float] = defaultdict(float)
-    for thread in java.threads():
-        name = Path(f"/proc/{java.pid}/task/{thread.id}/comm").read_text(encoding="utf-8")
-        kind = next((kind for start, kind in KINDS.items() if name.startswith(start)), "rest")
-        used[kind] += thread.user_time + thread.system_time
-    for worker in java.children(recursive=True):
-        used["python"] += sum(worker.cpu_times()[:2])
-    return used
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -71,9 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("photo", type=Path)
     add("--archive", type=Path, required=True)
-    add("--rounds", type=int, default=10, help="default: %(default)s")
-    add("--seconds", type=int, default=10, help="of a round (default: %(default)s)")
-    add("--port", type=int, default=22000, help="the first of five (default: %(default)s)")
+    add("--rounds", type=whole(1), default=10, help="default: %(default)s")
+    add("--seconds", type=whole(1), default=10, help="length of a round (default: %(default)s)")
+    add("--port", type=whole(1), default=22000, help="the first of five in a row (default: %(default)s)")
     return parser
 
 

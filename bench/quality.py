@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""What calibrate and evaluate take as the images grow: seconds, times those of the size before, and the largest memory.
+"""Measures the time and the peak memory of calibrate and evaluate as the images grow. `times` is the growth in seconds
+since the size before.
 
-On made-up scores: a label that scores s is there with probability s, and then the scores are bent
-to be too sure of themselves.
+The scores are synthetic: a label with score s is true with probability s, and then the scores are made overconfident.
 """
 
 import argparse
@@ -17,16 +17,21 @@ from pathlib import Path
 
 import numpy as np
 
+from bench import failures
 from handler.calibration import Calibration
+from scripts.arguments import whole
 from scripts.paths import ROOT
 from scripts.quality.fitting import calibrated
 from scripts.quality.scores import Origin, Row, write_part
 
-PART = 100_000  # rows of a file
+PART = 100_000  # rows in a file
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+    return failures.run(_measure, _parser().parse_args(arguments))
+
+
+def _measure(options: argparse.Namespace) -> int:
     print(f"{'':10} {'images':>10} {'seconds':>8} {'times':>6} {'GB':>6}")
     before: dict[str, float] = {}
     for images in sorted(options.images):
@@ -58,14 +63,14 @@ def write_scores(directory: Path, images: int, classes: int) -> None:
         scores = rng.beta(0.6, 5.4, (min(PART, images - start), classes))  # one label in ten
         truth = rng.random(scores.shape) < scores
         rows = [
-            Row(f"{start + number}.jpg", one.tolist(), None, known.tolist())
-            for number, (one, known) in enumerate(zip(calibrated(scores, bend), truth.astype(int), strict=True))
+            Row(f"{start + number}.jpg", answer.tolist(), None, known.tolist())
+            for number, (answer, known) in enumerate(zip(calibrated(scores, bend), truth.astype(int), strict=True))
         ]
         write_part(directory / f"scores-1-of-1-{start // PART:06}.parquet", origin, rows)
 
 
 def _run(name: str, flags: Sequence[str | Path]) -> tuple[float, float]:
-    """Seconds, and the largest memory in GB."""
+    """Seconds, and the peak memory in GB."""
     started = time.monotonic()
     process = subprocess.Popen([sys.executable, ROOT / "scripts" / f"{name}.py", *flags], stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)
@@ -78,9 +83,9 @@ def _run(name: str, flags: Sequence[str | Path]) -> tuple[float, float]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--images", nargs="+", type=int, default=[10_000, 100_000, 1_000_000], help="default: %(default)s")
-    add("--rounds", type=int, default=3, help="the median counts (default: %(default)s)")
-    add("--labels", type=int, default=20, help="default: %(default)s")
+    add("--images", nargs="+", type=whole(1), default=[10_000, 100_000, 1_000_000], help="default: %(default)s")
+    add("--rounds", type=whole(1), default=3, help="the median counts (default: %(default)s)")
+    add("--labels", type=whole(1), default=20, help="default: %(default)s")
     return parser
 
 

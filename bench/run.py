@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""This project and its peers on the same images, in rounds that take turns: medians with least and most.
+"""Measures this project and its peers on the same images, in rounds that take turns. Writes bench.json, bench.md and
+bench.png, with medians, least and most.
 
-All servers stay up, so that each round meets them warm; while another one is measured, they are stopped by a signal, as
-an idle server takes some of a core, too. Writes bench.json, bench.md and bench.png. Needs wrk.
+All servers stay up, so that each round meets them warm. While one is measured, the others are stopped by a signal: an
+idle server takes some of a core as well. Needs wrk.
 """
 
 import argparse
 import json
 import os
 import platform
+import re
 import sys
 import tempfile
 import time
@@ -22,14 +24,16 @@ from typing import Any
 
 from PIL import Image
 
+from bench import failures
 from bench.contestants import Ceiling, Contestant, OnTorchServe, fastapi, image_classifier, litserve
-from bench.load import WrkError, ask, find_wrk
+from bench.load import ask, find_wrk
 from bench.tables import write_report
 from handler.cores import available_cores
 from handler.errors import LoadError
 from scripts.archive.manifest import read_archive
 from scripts.archive.outline import read_outline
 from scripts.archive.variant import write_variant
+from scripts.arguments import whole
 from scripts.paths import BUILD, DEMO, DEMO_CHECKPOINT
 from scripts.server.progress import show_progress
 from scripts.tune import processor
@@ -40,71 +44,110 @@ OURS, TUNED, REDUCED = "this project, as packaged", "this project, tuned, float3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+    return failures.run(_run, _parser().parse_args(arguments))
+
+
+def _run(options: argparse.Namespace) -> int:
+    check_choice(options)
+    find_wrk()
     options.output.mkdir(parents=True, exist_ok=True)
-    try:
-        find_wrk()
-        with tempfile.TemporaryDirectory(prefix="bench-") as directory:
-            result = measure(options, Path(directory))
-    except (WrkError, LoadError) as error:
-        show_progress("")
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+        result = measure(options, Path(directory))
     (options.output / "bench.json").write_text(json.dumps(result, indent=1) + "\n")
     show_progress("")
     print(write_report(result, options.output))
     return 0
 
 
+def check_choice(options: argparse.Namespace) -> None:
+    """The report compares this project with its peers, and small photos with large ones: both must be there. Raises
+    LoadError."""
+    if not any(part in name for part in options.only for name in (OURS, TUNED, REDUCED)):
+        chosen = " ".join(options.only)
+        raise LoadError("--only", f"{chosen}: no archive of this project is among them, expected one of: {OURS}; "
+                                  f"{TUNED}; {REDUCED}")  # fmt: skip
+    if len(set(options.sizes)) < 2:
+        raise LoadError("--sizes", f"{' '.join(options.sizes)}: one size, expected two or more")
+
+
 def measure(options: argparse.Namespace, work: Path) -> dict[str, Any]:
+    """All that the report is made of. work: an empty directory."""
     images = {size.replace("x", " x "): _photo(options.photo, size, work) for size in options.sizes}
-    plain = work / options.tuned.name
-    write_variant(options.tuned, plain, {"precision": "float32", "golden_tolerance": 0.01, "tuned": {}}, {})
-    archives = {OURS: options.archive, TUNED: plain, REDUCED: options.tuned}
+    archives = {OURS: options.archive, TUNED: _in_float32(options.tuned, work), REDUCED: options.tuned}
     everybody = _contestants(options, archives, work)
-    contestants = [each for each in everybody if any(part in each.name for part in options.only)]
-    ours = [each for each in contestants if each.name in archives]
-    ceilings = [Ceiling(archives[each.name], each.name) for each in ours]
+    contestants = [contestant for contestant in everybody if any(part in contestant.name for part in options.only)]
+    ours = [contestant for contestant in contestants if contestant.name in archives]
+    ceilings = [Ceiling(archives[contestant.name], contestant.name) for contestant in ours]
     rounds: list[dict[str, Any]] = []
     with ExitStack() as stack:
-        starting: list[Contestant | Ceiling] = [*contestants, *ceilings]
-        for newcomer in starting:
-            show_progress(f"starting {newcomer.name}")
-            stack.callback(newcomer.stop)
-            newcomer.start()
-        for each in contestants:
-            show_progress(f"warming up {each.name}")
-            each.check(next(iter(images.values())))
-            for image in images.values():  # the first answers of each are slow
-                ask(each.url, CLIENTS, options.seconds, each.body, [image])
-            ask(each.url, CLIENTS, options.warm_up, each.body, [next(iter(images.values()))])
-            each.pause()
-            stack.callback(each.resume)  # what is paused doesn't hear that it should stop
+        _start([*contestants, *ceilings], stack)
+        for contestant in contestants:
+            _warm_up(contestant, images, options)
+            contestant.pause()
+            stack.callback(contestant.resume)  # a stopped process would not hear that it should end
         for number in range(options.rounds):
             for size, image in images.items():
-                for each in contestants:
-                    show_progress(f"round {number + 1} of {options.rounds}: {size}, {each.name}")
-                    with each.alone():
-                        many = ask(each.url, CLIENTS, options.seconds, each.body, [image])
-                        one = ask(each.url, 1, options.seconds, each.body, [image])
-                    rounds.append({"size": size, "name": each.name, "many": asdict(many), "one": asdict(one)})
-                for ceiling in ceilings:
-                    show_progress(f"round {number + 1} of {options.rounds}: {size}, {ceiling.name}")
-                    rate = ceiling.rate(image, options.seconds)
-                    rounds.append({"size": size, "name": ceiling.name, "many": {"rate": rate}})
+                place = f"round {number + 1} of {options.rounds}: {size}"
+                rounds += _round(place, size, image, contestants, ceilings, options.seconds)
         with ours[-1].alone():
             mixed = [_mixed(ours[-1], images, options.seconds) for _ in range(options.rounds)]
     return {
         "machine": machine(),
         "settings": {name: _settings(archive) for name, archive in archives.items()},
-        "families": {each.name: each.family for each in contestants},
-        "ceilings": {each.of: each.name for each in ceilings},
+        "families": {contestant.name: contestant.family for contestant in contestants},
+        "ceilings": {ceiling.of: ceiling.name for ceiling in ceilings},
         "clients": CLIENTS,
         "seconds": options.seconds,
         "warm_up": options.warm_up,
         "mixed": mixed,
         "rounds": rounds,
     }
+
+
+def _in_float32(tuned: Path, work: Path) -> Path:
+    """A copy of the tuned archive without its reduced precision."""
+    target = work / tuned.name
+    write_variant(tuned, target, {"precision": "float32", "golden_tolerance": 0.01, "tuned": {}}, {})
+    return target
+
+
+def _start(newcomers: Sequence[Contestant | Ceiling], stack: ExitStack) -> None:
+    for newcomer in newcomers:
+        show_progress(f"starting {newcomer.name}")
+        stack.callback(newcomer.stop)
+        newcomer.start()
+
+
+def _warm_up(contestant: Contestant, images: Mapping[str, Path], options: argparse.Namespace) -> None:
+    """Every size once, because a server's first answers are slow, and then the first size until Java is compiled."""
+    show_progress(f"warming up {contestant.name}")
+    first = next(iter(images.values()))
+    contestant.check(first)
+    for image in images.values():
+        ask(contestant.url, CLIENTS, options.seconds, contestant.body, [image])
+    ask(contestant.url, CLIENTS, options.warm_up, contestant.body, [first])
+
+
+def _round(
+    place: str,
+    size: str,
+    image: Path,
+    contestants: Sequence[Contestant],
+    ceilings: Sequence[Ceiling],
+    seconds: float,
+) -> list[dict[str, Any]]:
+    """One size for everybody in turn. place: where in all rounds, for whoever watches."""
+    results: list[dict[str, Any]] = []
+    for contestant in contestants:
+        show_progress(f"{place}, {contestant.name}")
+        with contestant.alone():
+            many = ask(contestant.url, CLIENTS, seconds, contestant.body, [image])
+            one = ask(contestant.url, 1, seconds, contestant.body, [image])
+        results.append({"size": size, "name": contestant.name, "many": asdict(many), "one": asdict(one)})
+    for ceiling in ceilings:
+        show_progress(f"{place}, {ceiling.name}")
+        results.append({"size": size, "name": ceiling.name, "many": {"rate": ceiling.rate(image, seconds)}})
+    return results
 
 
 def _contestants(options: argparse.Namespace, archives: Mapping[str, Path], work: Path) -> list[Contestant]:
@@ -135,17 +178,17 @@ def _photo(photo: Path, size: str, work: Path) -> Path:
 
 
 def _mixed(server: Contestant, images: dict[str, Path], seconds: float) -> dict[str, float]:
-    """Seconds that four clients with small photos wait, alone, beside one more of them, and beside one with large."""
+    """Seconds that four clients with small photos wait: alone, beside another small photo, and beside a large one."""
     small, *_, large = images.values()
-    found: dict[str, float] = {}
+    waits: dict[str, float] = {}
     for name, other in (("alone", None), ("with a small one", small), ("with a large one", large)):
         with ThreadPoolExecutor(1) as pool:
             beside = pool.submit(ask, server.url, 1, seconds, server.body, [other]) if other else None
             mine = ask(server.url, 4, seconds, server.body, [small])
-            found |= {f"p50 {name}": mine.p50, f"p99 {name}": mine.p99}
+            waits |= {f"p50 {name}": mine.p50, f"p99 {name}": mine.p99}
             if beside is not None:
-                found[f"p50 of the {name.split()[-2]} one"] = beside.result().p50
-    return found
+                waits[f"p50 of the {name.split()[-2]} one"] = beside.result().p50
+    return waits
 
 
 def _settings(archive: Path) -> dict[str, Any]:
@@ -167,21 +210,32 @@ def machine() -> dict[str, Any]:
     }
 
 
+def _size(text: str) -> str:
+    if not re.fullmatch(r"[1-9]\d*x[1-9]\d*", text):
+        raise argparse.ArgumentTypeError(f"{text!r}, expected WIDTHxHEIGHT in pixels")
+    return text
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--archive", type=Path, default=DEMO, help="default: %(default)s")
-    add("--tuned", type=Path, default=BUILD / "tuned" / "cat-breeds.mar", help="of scripts/tune.py")
-    add("--checkpoint", type=Path, default=DEMO_CHECKPOINT, help="the demo's")
+    add(
+        "--tuned",
+        type=Path,
+        default=BUILD / "tuned" / DEMO.name,
+        help="by scripts/tune.py (default: %(default)s)",
+    )
+    add("--checkpoint", type=Path, default=DEMO_CHECKPOINT, help="the demo's (default: %(default)s)")
     add("--photo", type=Path, required=True, help="chelsea.png of scikit-image")
     add("--output", type=Path, default=BUILD / "bench", help="default: %(default)s")
-    add("--rounds", type=int, default=5, help="default: %(default)s")
-    add("--seconds", type=int, default=3, help="of one measurement (default: %(default)s)")
-    # Java's compiler is busy at first: docs/performance.md.
-    add("--warm-up", type=int, default=45, help="seconds of load before the first round (default: %(default)s)")
-    add("--sizes", nargs="+", default=SIZES, help="of the photo, two at least (default: all three)")
-    add("--only", nargs="+", default=[""], help="contestants whose names have one of these in them (default: all)")
-    add("--port", type=int, default=21000, help="the first of a hundred (default: %(default)s)")
+    add("--rounds", type=whole(1), default=5, help="default: %(default)s")
+    add("--seconds", type=whole(1), default=3, help="length of one measurement (default: %(default)s)")
+    # Java compiles its own code at first: docs/performance.md.
+    add("--warm-up", type=whole(1), default=45, help="seconds of load before the first round (default: %(default)s)")
+    add("--sizes", nargs="+", type=_size, default=SIZES, help="of the photo, at least two (default: %(default)s)")
+    add("--only", nargs="+", default=[""], help="contestants by a part of their names (default: all)")
+    add("--port", type=whole(1), default=21000, help="the first of a hundred (default: %(default)s)")
     return parser
 
 

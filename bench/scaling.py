@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How the cost grows: with the batch, with the pixels of a photo, and with the labels. In process, on the demo.
+"""Measures how the cost grows with the batch, with the pixels of a photo and with the labels, in this process.
 
 Writes scaling.json and scaling.png. Each point is a median; the points of a line are measured in turns.
 """
@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from bench import failures
 from bench.tables import BLUE, GREY, ORANGE
 from handler.classifier import WARM_UPS, Classifier
 from handler.cores import use_threads
@@ -32,16 +33,20 @@ from handler.options import Options
 from handler.parser import Task
 from handler.responses import Responder
 from scripts.archive.unpacking import unpacked
+from scripts.arguments import whole
 from scripts.paths import BUILD, DEMO
 
 BATCHES = (1, 2, 4, 8, 16, 32)
 MEGAPIXELS = (0.1, 0.5, 1, 2, 5, 10, 20, 35, 50)
 LABELS = (1, 10, 50, 100, 200, 500, 1000)
-Points = dict[float, float]  # seconds by batch, megapixels or labels
+Points = dict[float, float]  # seconds, by batch size, megapixels or number of labels
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+    return failures.run(_measure, _parser().parse_args(arguments))
+
+
+def _measure(options: argparse.Namespace) -> int:
     with unpacked(options.archive) as directory:
         classifier = Classifier.load(directory, torch.device("cpu"))
     use_threads(classifier.torch_threads)
@@ -53,7 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "scaling.json").write_text(json.dumps(lines, indent=1) + "\n")
     _plot(lines, options.output / "scaling.png")
-    print(json.dumps({title: {name: slope(points) for name, points in each.items()} for title, each in lines.items()}))
+    print(
+        json.dumps({title: {name: slope(points) for name, points in panel.items()} for title, panel in lines.items()})
+    )
     return 0
 
 
@@ -72,7 +79,7 @@ def _medians(calls: dict[float, Callable[[], object]], rounds: int) -> Points:
             call()
             if number:  # the first round warms up
                 taken[size].append(time.perf_counter() - started)
-    return {size: statistics.median(each) for size, each in taken.items()}
+    return {size: statistics.median(seconds) for size, seconds in taken.items()}
 
 
 def _batches(classifier: Classifier, rounds: int) -> Points:
@@ -86,7 +93,7 @@ def _batches(classifier: Classifier, rounds: int) -> Points:
 def _pixels(classifier: Classifier, photo: Path, rounds: int) -> dict[str, Points]:
     limits = dataclasses.replace(classifier.settings.limits, max_image_bytes=2**30)
     side = classifier.shortest_side
-    found = {}
+    points = {}
 
     def prepare(payload: bytes, shortest: int | None) -> object:
         return classifier.preprocess(Item(decode(payload, limits, shortest), classifier.options))
@@ -101,8 +108,8 @@ def _pixels(classifier: Classifier, photo: Path, rounds: int) -> dict[str, Point
                 buffer = BytesIO()
                 image.resize((width, width * 3 // 4)).save(buffer, kind)
                 calls[million] = partial(prepare, buffer.getvalue(), shortest)
-            found[name] = _medians(calls, max(3, rounds // 4))
-    return found
+            points[name] = _medians(calls, max(3, rounds // 4))
+    return points
 
 
 def _labels(classifier: Classifier, rounds: int) -> Points:
@@ -123,8 +130,8 @@ def _labels(classifier: Classifier, rounds: int) -> Points:
 
 def _plot(lines: dict[str, dict[str, Points]], path: Path) -> None:
     figure, axes = plt.subplots(1, len(lines), figsize=(12, 3.6), layout="constrained")
-    for axis, (title, each) in zip(axes, lines.items(), strict=True):
-        for (name, points), colour in zip(each.items(), (BLUE, ORANGE, GREY), strict=False):
+    for axis, (title, panel) in zip(axes, lines.items(), strict=True):
+        for (name, points), colour in zip(panel.items(), (BLUE, ORANGE, GREY), strict=False):
             axis.plot(list(points), [1000 * seconds for seconds in points.values()], "o-", color=colour, label=name)
         axis.set_xlabel(title)
         axis.set_ylabel("ms")
@@ -142,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--archive", type=Path, default=DEMO, help="default: %(default)s")
     add("--photo", type=Path, required=True)
     add("--output", type=Path, default=BUILD / "bench", help="default: %(default)s")
-    add("--rounds", type=int, default=15, help="default: %(default)s")
+    add("--rounds", type=whole(1), default=15, help="default: %(default)s")
     return parser
 
 

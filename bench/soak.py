@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Twenty thousand requests to a server of its own, good and bad ones, and what it does to the memory of Java and the
-workers: numbers as JSON, and a plot.
+"""Sends 20,000 good and bad requests to a server of its own, and measures the memory of Java and the workers.
 
-Exit codes: 0 every answer was right, no worker was restarted and the memory stayed flat after the warm-up, 1 else.
+Writes soak.json and soak.png.
+
+Exit codes: 0 if every answer was right, no worker was restarted and the memory stayed flat after the warm-up, else 1.
 """
 
 import argparse
@@ -18,10 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 from PIL import Image
 
+from bench import failures
+from bench.processes import java_process, memory_mb
 from scripts.archive.manifest import read_archive
+from scripts.arguments import whole
 from scripts.paths import BUILD, DEMO
 from scripts.server.clients import Load, Question
 from scripts.server.progress import show_progress
@@ -32,7 +35,10 @@ SAMPLE = 1.0  # seconds between looks at the memory
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+    return failures.run(_measure, _parser().parse_args(arguments))
+
+
+def _measure(options: argparse.Namespace) -> int:
     archive = read_archive(options.archive)
     questions = _questions(options.photo)
     ports = Ports.from_first(options.port)
@@ -41,14 +47,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tempfile.TemporaryDirectory(prefix="soak-") as logs,
         TorchServe([archive], archive.path.parent, ports, Path(logs)) as server,
     ):
-        server.wait_ready()
+        server.wait_ready(progress=show_progress)
+        java = java_process(server.process_id)
         before = _workers(server, archive.name)
         url = f"{server.inference}/predictions/{archive.name}"
         samples: list[dict[str, float]] = []
         started = time.monotonic()
         with Load(url, options.clients, lambda index: questions[index % len(questions)], options.requests) as load:
             while load.running():
-                samples.append({"seconds": time.monotonic() - started, "requests": len(load.replies)} | _memory(server))
+                samples.append({"seconds": time.monotonic() - started, "requests": len(load.replies)} | memory_mb(java))
                 show_progress(f"{len(load.replies)} of {options.requests}")
                 time.sleep(SAMPLE)
         seconds = time.monotonic() - started
@@ -64,8 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _questions(photo: Path) -> list[Question]:
-    """Forty: the photo in several formats and sizes, and one in eight of them bad in some way."""
-    image = Image.open(photo).convert("RGB")
+    """Forty requests: the photo in several formats and sizes, and every eighth one bad in some way."""
+    with Image.open(photo) as opened:
+        image = opened.convert("RGB")
     forms = (("JPEG", 451), ("PNG", 451), ("WEBP", 451), ("JPEG", 1280), ("JPEG", 120))
     good = [Question(_encode(image, kind, width), 200, "tiger cat" if width > 200 else None) for kind, width in forms]
     whole = good[0].body
@@ -82,16 +90,6 @@ def _encode(image: Image.Image, kind: str, width: int) -> bytes:
 
 def _workers(server: TorchServe, model: str) -> list[int]:
     return sorted(int(worker["pid"]) for worker in server.client.describe(model)["workers"])
-
-
-def _memory(server: TorchServe) -> dict[str, float]:
-    """MB in memory, of Java and of all its workers together."""
-    java = psutil.Process(server.process_id)
-    workers = [child for child in java.children() if "model_service_worker" in " ".join(child.cmdline())]
-    return {
-        "java_mb": java.memory_info().rss / 1e6,
-        "workers_mb": sum(worker.memory_info().rss for worker in workers) / 1e6,
-    }
 
 
 def _result(
@@ -145,11 +143,11 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--archive", type=Path, default=DEMO, help="the demo (default: %(default)s)")
     add("--photo", type=Path, required=True, help="chelsea.png of scikit-image")
-    add("--requests", type=int, default=20_000, help="default: %(default)s")
-    add("--clients", type=int, default=8, help="default: %(default)s")
-    add("--max-growth", type=float, default=50.0, help="MB, after the warm-up (default: %(default)s)")
-    add("--port", type=int, default=18080, help="the first of five (default: %(default)s)")
-    add("--output", type=Path, default=BUILD / "soak", help="directory (default: %(default)s)")
+    add("--requests", type=whole(1), default=20_000, help="default: %(default)s")
+    add("--clients", type=whole(1), default=8, help="default: %(default)s")
+    add("--max-growth", type=float, default=50.0, help="allowed growth after the warm-up, in MB (default: %(default)s)")
+    add("--port", type=whole(1), default=18080, help="the first of five in a row (default: %(default)s)")
+    add("--output", type=Path, default=BUILD / "soak", help="a directory (default: %(default)s)")
     return parser
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Where a request's time goes, stage by stage and in TorchServe's own layers: one client, on a server of its own.
+"""Measures where a request's time goes: in the handler's stages, in TorchServe's layers, and on the way to the client.
 
-Means of all requests, from what /metrics counts and from what the client waited. What no stage claims is shown as such.
+One client sends to a server of its own. Each time is the mean of all requests, by /metrics and by the client's clock.
 """
 
 import argparse
@@ -14,20 +14,24 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from bench import failures
 from handler.job import STAGES
 from scripts.archive.manifest import read_archive
+from scripts.arguments import whole
 from scripts.paths import DEMO
 from scripts.server.clients import Load, Question
 from scripts.server.progress import show_progress
-from scripts.server.session import direct_session
-from scripts.server.torchserve import Ports, TorchServe
+from scripts.server.torchserve import Ports, ServerError, TorchServe
 
 WARM_UP = 30  # requests
 BAR = 40  # characters of the whole
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+    return failures.run(_measure, _parser().parse_args(arguments))
+
+
+def _measure(options: argparse.Namespace) -> int:
     archive = read_archive(options.archive)
     ports = Ports.from_first(options.port)
     with tempfile.TemporaryDirectory(prefix="profile-") as logs:
@@ -42,15 +46,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def profile(server: TorchServe, url: str, photo: Path, count: int) -> dict[str, float]:
-    """Seconds of one request by stage, in its order; their sum is what the client waited."""
+    """Mean seconds of a request by stage, in order; their sum is what the client waited. Raises ServerError."""
     question = Question(photo.read_bytes())
     _ask(url, question, WARM_UP)
     before = _totals(server)
     waited = _ask(url, question, count)
     deadline = time.monotonic() + 10
-    while (spent := _since(before, _totals(server)))["classifier_inference_seconds_count"] < count:  # it follows
+    while (spent := _since(before, _totals(server)))["classifier_inference_seconds_count"] < count:  # /metrics lags
         if time.monotonic() > deadline:
-            raise TimeoutError(f"/metrics: {spent}, expected {count} requests")
+            counted = spent["classifier_inference_seconds_count"]
+            raise ServerError(f"/metrics: {counted:g} requests, expected {count}")
         time.sleep(0.1)
     stages: dict[str, float] = {stage: spent[f"classifier_{stage}_seconds_sum"] / count for stage in STAGES}
     stages["inference"] = spent["classifier_inference_seconds_sum"] / count
@@ -75,11 +80,12 @@ def table(photo: str, stages: dict[str, float]) -> str:
 
 
 def _ask(url: str, question: Question, count: int) -> float:
-    """Mean seconds of an answer."""
+    """Mean seconds of an answer. Raises ServerError if one is not 200."""
     with Load(url, 1, lambda _: question, count) as load:
         while load.running():
             time.sleep(0.05)
-    assert load.statuses() == {200: count}, load.statuses()
+    if load.statuses() != {200: count}:
+        raise ServerError(f"{url}: answered {dict(load.statuses())}, expected {count} times 200")
     return sum(reply.seconds for reply in load.replies) / count
 
 
@@ -103,8 +109,8 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("photo", nargs="+", type=Path)
     add("--archive", type=Path, default=DEMO, help="default: %(default)s")
-    add("--requests", type=int, default=200, help="for each photo (default: %(default)s)")
-    add("--port", type=int, default=18280, help="the first of five (default: %(default)s)")
+    add("--requests", type=whole(1), default=200, help="for each photo (default: %(default)s)")
+    add("--port", type=whole(1), default=18280, help="the first of five in a row (default: %(default)s)")
     add("--json", action="store_true")
     return parser
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Where the time from start to READY goes: Java, the imports of the worker, the load of the handler. Medians of rounds.
+"""Measures where the time from start to READY goes: Java, the worker's imports, the archive's load. Prints medians.
 
-Each library is imported after those above it, as the worker does, so their sum is the worker's.
+The libraries are imported one after the other, as the worker does, so their times add up to the worker's.
 """
 
 import argparse
@@ -17,11 +17,12 @@ from pathlib import Path
 
 import requests
 
+from bench import failures
 from scripts.archive.manifest import read_archive
+from scripts.arguments import whole
 from scripts.paths import DEMO
 from scripts.server.progress import show_progress
-from scripts.server.session import direct_session
-from scripts.server.torchserve import Ports, TorchServe
+from scripts.server.torchserve import Ports, ServerError, TorchServe
 
 BASE, ALBUMENTATIONS = "ts.torch_handler.base_handler", "cv2, albumentations"
 IMPORTS = ("torch", BASE, "torch._dynamo", "timm", ALBUMENTATIONS, "handler.classifier")
@@ -52,19 +53,22 @@ print(json.dumps(taken))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+    return failures.run(_measure, _parser().parse_args(arguments))
+
+
+def _measure(options: argparse.Namespace) -> int:
     rounds = []
     for number in range(options.rounds):
         show_progress(f"round {number + 1} of {options.rounds}")
         rounds.append(_server(options.archive, options.port) | _worker(options.archive))
     show_progress("")
-    medians = {name: round(statistics.median(each[name] for each in rounds), 2) for name in rounds[0]}
+    medians = {name: round(statistics.median(seconds[name] for seconds in rounds), 2) for name in rounds[0]}
     print(json.dumps({"rounds": options.rounds, "seconds": medians}, indent=1))
     return 0
 
 
 def _server(path: Path, port: int) -> dict[str, float]:
-    """Seconds from the start of Java."""
+    """Seconds from the start of Java. Raises ServerError if it ends."""
     archive = read_archive(path)
     with tempfile.TemporaryDirectory(prefix="start-") as logs:
         server = TorchServe([archive], path.parent, Ports.from_first(port), Path(logs))
@@ -74,6 +78,8 @@ def _server(path: Path, port: int) -> dict[str, float]:
                 with suppress(requests.RequestException):
                     session.get(f"{server.inference}/ping", timeout=1)
                     break
+                if server.ended() is not None:
+                    break  # wait_ready says why
                 time.sleep(0.02)
             java = time.perf_counter() - started
             server.wait_ready()
@@ -81,9 +87,11 @@ def _server(path: Path, port: int) -> dict[str, float]:
 
 
 def _worker(archive: Path) -> dict[str, float]:
-    """Seconds of each step, in a process of its own."""
+    """Seconds of each step, in a process of its own. Raises ServerError if it fails."""
     program = PROGRAM.replace("IMPORTS", repr(IMPORTS)).replace("ARCHIVE", repr(str(archive.resolve())))
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise ServerError(f"the worker's steps failed: {(done.stderr.splitlines() or ['no reason'])[-1]}")
     taken: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return taken
 
@@ -92,8 +100,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--archive", type=Path, default=DEMO, help="default: %(default)s")
-    add("--rounds", type=int, default=5, help="default: %(default)s")
-    add("--port", type=int, default=18380, help="the first of five (default: %(default)s)")
+    add("--rounds", type=whole(1), default=5, help="default: %(default)s")
+    add("--port", type=whole(1), default=18380, help="the first of five in a row (default: %(default)s)")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""The raw rounds → a table in Markdown and a plot."""
+"""Makes tables in Markdown and a plot from the rounds of bench/run.py."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,12 +11,12 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 Rates = dict[tuple[str, str], list[float]]  # by name and size
-BLUE, GREY, ORANGE = "#0072B2", "#999999", "#D55E00"  # told apart by the colour-blind, too (Okabe, Ito)
+BLUE, GREY, ORANGE = "#0072B2", "#999999", "#D55E00"  # distinct for the colour-blind (Okabe, Ito)
 
 
 def write_report(result: dict[str, Any], directory: Path) -> str:
     """Writes bench.md and bench.png and returns the text."""
-    sizes = list(dict.fromkeys(each["size"] for each in result["rounds"]))
+    sizes = list(dict.fromkeys(row["size"] for row in result["rounds"]))
     names = [*result["families"], *result["ceilings"].values()]
     rates = {(name, size): _values(result, name, size, "many", "rate") for name in names for size in sizes}
     text = "\n\n".join(
@@ -34,9 +34,7 @@ def write_report(result: dict[str, Any], directory: Path) -> str:
 
 
 def _values(result: dict[str, Any], name: str, size: str, load: str, key: str) -> list[float]:
-    return [
-        each[load][key] for each in result["rounds"] if (each["name"], each["size"]) == (name, size) and load in each
-    ]
+    return [row[load][key] for row in result["rounds"] if (row["name"], row["size"]) == (name, size) and load in row]
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -49,13 +47,13 @@ def _table(title: str, columns: Sequence[str], rows: dict[str, list[str]]) -> st
 
 
 def _ratios(result: dict[str, Any], rates: Rates, sizes: list[str]) -> dict[str, list[str]]:
-    """Of each of ours to the best setting of each peer at that size, and to its own ceiling."""
+    """Each archive of this project over the best of each peer at that size, and over its own ceiling."""
     families = result["families"]
     ours = list(result["ceilings"])
     rows = {}
     for mine in ours:
-        for family in dict.fromkeys(each for name, each in families.items() if name not in ours):
-            members = [name for name, each in families.items() if each == family]
+        for family in dict.fromkeys(family for name, family in families.items() if name not in ours):
+            members = [name for name, other in families.items() if other == family]
             rows[f"{mine} / {family}"] = [
                 f"{median(rates[mine, size]) / max(median(rates[name, size]) for name in members):.2f}"
                 for size in sizes
@@ -77,11 +75,11 @@ def _latencies(result: dict[str, Any], sizes: list[str]) -> dict[str, list[str]]
 
 def _mixed(rounds: list[dict[str, float]]) -> str:
     lines = ["| four clients with small photos | ms |", "|---|---|"]
-    return "\n".join(lines + [f"| {key} | {_spread([1000 * each[key] for each in rounds])} |" for key in rounds[0]])
+    return "\n".join(lines + [f"| {key} | {_spread([1000 * waits[key] for waits in rounds])} |" for key in rounds[0]])
 
 
 def _wrk(result: dict[str, Any]) -> float:
-    return max(float(each["many"]["share"]) for each in result["rounds"] if "share" in each["many"])
+    return max(float(row["many"]["share"]) for row in result["rounds"] if "share" in row["many"])
 
 
 def _plot(rates: Rates, names: list[str], sizes: list[str], ceilings: set[str], path: Path) -> None:
