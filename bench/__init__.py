@@ -1,1 +1,1 @@
-"""This project beside its peers, on the same images in the same run: `make bench`."""
+"""Measurements of this project, alone and beside its peers. `make bench` is run.py."""

@@ -1,4 +1,4 @@
--- Posts files in turn, and prints what came of it as one line of JSON.
+-- Posts files in turn, and prints the results as one line of JSON.
 -- wrk … -s post.lua URL -- raw|form FILE…
 
 local bodies = {}

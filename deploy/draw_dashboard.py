@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Draws deploy/dashboard.json as a picture, from what a Prometheus has: for machines without Grafana, and for docs.
+"""Draws deploy/dashboard.json as a picture with data from Prometheus, for the docs and for machines without Grafana.
 
-It asks the dashboard's own queries and keeps its places, titles and units; the look is not Grafana's.
+It runs the dashboard's queries and keeps its layout, titles and units, but does not look like Grafana.
 """
 
 import argparse
@@ -22,10 +22,10 @@ from matplotlib.ticker import FuncFormatter
 from scripts.server.session import direct_session
 
 DASHBOARD = Path(__file__).with_name("dashboard.json")
-POINTS = 120  # of a line
-COLUMNS, CELL = 24, (0.62, 0.38)  # Grafana's grid, and inches of one of its cells
+POINTS = 120  # in a line
+COLUMNS, CELL = 24, (0.62, 0.38)  # of Grafana's grid; width and height of a cell in inches
 VARIABLES = {"$__rate_interval": "1m", "$model": ".*", "$version": ".*"}
-# Okabe and Ito's colours, told apart by the colour-blind too.
+# The colours of Okabe and Ito, distinct for the colour-blind, and three more.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999933", "#882255", "#888888")
 
 
@@ -51,15 +51,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _lines(
     prometheus: str, panel: dict[str, Any], start: float, end: float
 ) -> dict[str, tuple[list[Any], list[float]]]:
-    """Legend → minutes before the end and values, of all of a panel's queries."""
+    """The lines of a panel by legend: minutes relative to the end, and values. Raises requests.RequestException."""
     lines = {}
     for target in panel["targets"]:
         query = target["expr"]
         for variable, value in VARIABLES.items():
             query = query.replace(variable, value)
-        asked = {"query": query, "start": start, "end": end, "step": max(5, (end - start) / POINTS)}
-        with direct_session() as session:
-            answer = session.get(f"{prometheus}/api/v1/query_range", params=asked, timeout=30)
+        parameters = {"query": query, "start": start, "end": end, "step": max(5, (end - start) / POINTS)}
+        answer = requests.get(f"{prometheus}/api/v1/query_range", params=parameters, timeout=30)
         answer.raise_for_status()
         for series in answer.json()["data"]["result"]:
             legend = target["legendFormat"]
@@ -74,9 +73,9 @@ def _draw(axes: Axes, panel: dict[str, Any], lines: dict[str, Any], minutes: flo
     defaults = panel["fieldConfig"]["defaults"]
     if defaults["custom"]["stacking"]["mode"] == "normal" and lines:
         times = sorted({moment for moments, _ in lines.values() for moment in moments})
-        known = {name: dict(zip(*line, strict=True)) for name, line in lines.items()}
+        known = {name: dict(zip(*points, strict=True)) for name, points in lines.items()}
         axes.stackplot(
-            times, *[[one.get(t, 0.0) for t in times] for one in known.values()], labels=list(known), alpha=0.75
+            times, *[[line.get(t, 0.0) for t in times] for line in known.values()], labels=list(known), alpha=0.75
         )
     else:
         for name, (moments, values) in lines.items():
@@ -115,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--prometheus", metavar="URL", default="http://127.0.0.1:9090", help="default: %(default)s")
-    add("--minutes", type=float, default=60, help="until now (default: %(default)s)")
+    add("--minutes", type=float, default=60, help="up to now (default: %(default)s)")
     add("--output", type=Path, default=Path("dashboard.png"), help="default: %(default)s")
     add("--dpi", type=int, default=100, help="default: %(default)s")
     return parser

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Lists known vulnerabilities of the Python packages and jars in a CycloneDX bill of materials, as osv.dev knows them.
-Debian's packages are in the bill for scanners that know Debian's advisories.
+"""Lists the known vulnerabilities of the Python packages and jars in a CycloneDX bill of materials, from osv.dev.
 
-Exit codes: 0 none is known, 1 some are, 2 wrong usage or no such bill, 3 the advisory source can't be reached: nothing
-was looked up.
+Debian's packages are not looked up: use a scanner that reads Debian's advisories.
+
+Exit codes: 0 if none is known, 1 if some are, 2 for wrong usage or a file that is not a bill, 3 if the source can't be
+reached and so nothing was looked up.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import requests
 
 SOURCE = "https://api.osv.dev"
 KINDS = ("pkg:pypi/", "pkg:maven/")
-BATCH = 500  # packages in one question; the source takes 1000
+BATCH = 500  # packages in one request; the source accepts 1000
 TIMEOUT = 30.0  # seconds
 
 
@@ -34,18 +35,18 @@ def main(arguments: list[str] | None = None) -> int:
         return 3
     for purl, identifiers in known.items():
         print(f"{purl}\t{' '.join(identifiers)}")
-    print(f"{len(known)} of {len(purls)} packages have known vulnerabilities; {options.source} says what they are")
+    print(f"{len(known)} of {len(purls)} packages have known vulnerabilities; {options.source} has the details")
     return 1 if known else 0
 
 
 def read_purls(bill: Path) -> list[str]:
     """The package URLs of the Python packages and jars in a bill."""
     components = json.loads(bill.read_text(encoding="utf-8"))["components"]
-    return [each["purl"] for each in components if each.get("purl", "").startswith(KINDS)]
+    return [component["purl"] for component in components if component.get("purl", "").startswith(KINDS)]
 
 
 def look_up(purls: list[str], source: str) -> dict[str, list[str]]:
-    """Package URL → the identifiers of its advisories; those without any are left out."""
+    """Package URL → the identifiers of its advisories, without packages that have none."""
     known: dict[str, list[str]] = {}
     waiting: list[dict[str, Any]] = [{"package": {"purl": purl}} for purl in purls]
     while waiting:
@@ -53,8 +54,8 @@ def look_up(purls: list[str], source: str) -> dict[str, list[str]]:
         response = requests.post(f"{source}/v1/querybatch", json={"queries": batch}, timeout=TIMEOUT)
         response.raise_for_status()
         for query, result in zip(batch, response.json()["results"], strict=True):
-            if found := [each["id"] for each in result.get("vulns", [])]:
-                known.setdefault(query["package"]["purl"], []).extend(found)
+            if identifiers := [advisory["id"] for advisory in result.get("vulns", [])]:
+                known.setdefault(query["package"]["purl"], []).extend(identifiers)
             if token := result.get("next_page_token"):
                 waiting.append({**query, "page_token": token})
     return known
@@ -62,8 +63,8 @@ def look_up(purls: list[str], source: str) -> dict[str, list[str]]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bill", type=Path, help="a CycloneDX file in JSON; the image has one: /app/sbom.cdx.json")
-    parser.add_argument("--source", default=SOURCE, help="where OSV's API is (default: %(default)s)")
+    parser.add_argument("bill", type=Path, help="a CycloneDX file in JSON, such as the image's /app/sbom.cdx.json")
+    parser.add_argument("--source", default=SOURCE, help="OSV's API (default: %(default)s)")
     return parser
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Writes the image's software bill of materials (CycloneDX 1.6, JSON): Python and Debian packages, the Java runtime and
-what TorchServe's jar holds. It runs in the image while that is built."""
+the libraries in TorchServe's jar. The image's build runs it in the image."""
 
 import argparse
 import hashlib
@@ -19,8 +19,8 @@ from cyclonedx.output import make_outputter
 from cyclonedx.schema import OutputFormat, SchemaVersion
 from packageurl import PackageURL
 
-# TorchServe's jar has no word of its own contents: its build takes META-INF/maven out. These are the libraries that
-# frontend/gradle.properties and the build.gradle files of v0.12.0 name; those that they bring along are not listed.
+# TorchServe's jar does not list its libraries: its build removes META-INF/maven. These are named in
+# frontend/gradle.properties and the build.gradle files of v0.12.0; their own dependencies are not listed.
 JAR_SHA256 = "ce340411ce54beaacd3dcfa31644a9aa369a83a36ed687172ba1088a13123dfe"
 JAR = (
     "com.google.code.gson/gson@2.9.0",
@@ -44,16 +44,16 @@ JAR = (
 
 
 def python_packages() -> Iterator[Component]:
-    """Those that an import finds: of two versions the first on the path."""
-    found: dict[str, str] = {}
-    for each in distributions():
-        found.setdefault(re.sub(r"[-_.]+", "-", each.name).lower(), each.version)
-    for name, version in sorted(found.items()):
+    """Those that an import finds: of two versions, the first on the path."""
+    versions: dict[str, str] = {}
+    for distribution in distributions():
+        versions.setdefault(re.sub(r"[-_.]+", "-", distribution.name).lower(), distribution.version)
+    for name, version in sorted(versions.items()):
         yield _library(PackageURL("pypi", name=name, version=version))
 
 
 def debian_packages() -> Iterator[Component]:
-    """Debian's or Ubuntu's; none where there is no dpkg."""
+    """Debian's or Ubuntu's packages; none without dpkg."""
     if shutil.which("dpkg-query") is None:
         return
     release = Path("/etc/os-release").read_text()
@@ -71,7 +71,7 @@ def java_runtime(home: Path) -> Component:
 
 
 def jar_libraries(jar: Path) -> Iterator[Component]:
-    """The jar itself and what it holds. Raises SystemExit if it is another jar than the one that was looked into."""
+    """The jar itself and the libraries in it. Raises SystemExit if it is not the jar that JAR was written for."""
     with jar.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     if sha256 != JAR_SHA256:
@@ -92,9 +92,9 @@ def _library(purl: PackageURL, kind: ComponentType = ComponentType.LIBRARY) -> C
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--java", type=Path, required=True, help="its home")
-    parser.add_argument("--jar", type=Path, required=True, help="TorchServe's")
-    parser.add_argument("--without", type=Path, help="a directory whose packages are not the image's")
+    parser.add_argument("--java", type=Path, required=True, help="the Java runtime's directory")
+    parser.add_argument("--jar", type=Path, required=True, help="TorchServe's model-server.jar")
+    parser.add_argument("--without", type=Path, help="a directory of packages that only this script needs")
     arguments = parser.parse_args()
     if arguments.without:
         sys.path.remove(str(arguments.without))  # after the imports above, which come from there

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Takes out of a site-packages directory what serving never touches, and prints what each cut saved.
+"""Takes out of a site-packages directory the files that serving never uses, and prints the bytes that each cut saved.
 
-A cut of the level "safe" is one that nothing left behind links to, imports or opens; tests/image proves it on a CPU, by
-resolving every library and by classifying. A cut of the level "hoped" touches what CUDA kernels might still open at run
-time: it is off unless the image is built with TRIM=hoped, and only a GPU can confirm it (docs/performance.md).
+Nothing that stays links to, imports or opens the files of a "safe" cut: tests/image checks that on a CPU by resolving
+every library and by classifying. A "hoped" cut takes files that CUDA might still open at run time, which only a GPU can
+show (docs/performance.md): it is made only if the image is built with TRIM=hoped.
 """
 
 import argparse
@@ -22,16 +22,16 @@ class Cut:
     level: Level
     pattern: str  # of paths in site-packages
     reason: str
-    strip: bool = False  # take out the symbols alone
-    keep: tuple[str, ...] = ()  # names that the pattern matches and that stay
+    strip: bool = False  # only remove the symbols
+    keep: tuple[str, ...] = ()  # names that stay although the pattern matches them
 
 
 CUTS = (
-    Cut("safe", "triton*", "compiles kernels for torch.compile, which no handler here calls"),
+    Cut("safe", "triton*", "compiles kernels for torch.compile, which the handler does not call"),
     Cut("safe", "torch/include", "C++ headers: nothing is compiled here"),
     Cut("safe", "torch/share", "CMake's files"),
     Cut("safe", "torch/bin/*", "protoc", keep=("torch_shm_manager",)),
-    Cut("safe", "torch/lib/libtorch_cpu.so", "symbols that only a debugger reads", strip=True),
+    Cut("safe", "torch/lib/libtorch_cpu.so", "symbols, which only a debugger reads", strip=True),
     Cut("safe", "nvidia/*/include", "C headers"),
     Cut("safe", "nvidia/cusolver/lib/libcusolverMg.so*", "dense solvers on several GPUs; nothing links to it"),
     Cut("safe", "nvidia/cublas/lib/libnvblas.so*", "replaces a CPU's BLAS; nothing links to it"),
@@ -42,14 +42,14 @@ CUTS = (
     Cut("safe", "networkx/**/tests", "its own tests"),
     Cut("hoped", "nvidia/cudnn/lib/libcudnn_adv.so*", "recurrent networks and cuDNN's attention"),
     Cut("hoped", "torch/lib/libtorch_cuda_linalg.so", "torch.linalg on a GPU, opened when first called"),
-    Cut("hoped", "nvidia/cusolver", "linked by libtorch_cuda_linalg alone"),
-    Cut("hoped", "torch/lib/libtorch_cuda.so", "symbols that only a debugger reads", strip=True),
+    Cut("hoped", "nvidia/cusolver", "only libtorch_cuda_linalg links to it"),
+    Cut("hoped", "torch/lib/libtorch_cuda.so", "symbols, which only a debugger reads", strip=True),
 )
 
 
 def trim(site_packages: Path, level: Level) -> int:
-    """Applies the cuts up to `level` and returns the bytes saved. A pattern that matches nothing is no error: the
-    official base brings torch itself."""
+    """Makes the cuts up to `level` and returns the bytes saved. A pattern may match nothing: the official base keeps
+    torch elsewhere."""
     total = 0
     for cut in CUTS:
         if cut.level == "hoped" and level == "safe":
@@ -65,8 +65,8 @@ def trim(site_packages: Path, level: Level) -> int:
 def size(path: Path) -> int:
     """The bytes of a file, or of all files below a directory."""
     if path.is_dir() and not path.is_symlink():
-        return sum(each.lstat().st_size for each in path.rglob("*") if not each.is_dir())
-    return path.lstat().st_size if path.exists() else 0  # a directory above may have gone already
+        return sum(file.lstat().st_size for file in path.rglob("*") if not file.is_dir())
+    return path.lstat().st_size if path.exists() else 0  # an earlier cut may have removed its directory
 
 
 def _remove(path: Path) -> int:

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Weighs an image, layer by layer and library by library: unpacked, as gzip, and as zstd.
-Prints the tables of docs/performance.md. Needs the engine's client, and tar, gzip and zstd; takes minutes.
+"""Measures the size of an image, layer by layer and library by library: unpacked, as gzip and as zstd.
+
+Prints the tables of docs/performance.md. Needs a container engine's client, tar, gzip and zstd, and takes minutes.
 """
 
 import argparse
@@ -14,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 GZIP, ZSTD = ("gzip", "-6"), ("zstd", "-q", "-T0", "-3")
-LARGE = 20_000_000  # bytes; smaller things are added up
+LARGE = 20_000_000  # bytes; smaller libraries share one row
 
 
 @dataclass(frozen=True)
 class Weight:
-    """In bytes."""
+    """Sizes in bytes."""
 
     name: str
     unpacked: int
@@ -31,7 +32,7 @@ class Weight:
 
 
 def compressed(command: tuple[str, ...], source: subprocess.Popen[bytes] | Path) -> int:
-    """The bytes that a compressor makes of a file, or of what a process writes."""
+    """The compressed size, in bytes, of a file or of a process's output."""
     stdin = source.open("rb") if isinstance(source, Path) else source.stdout
     assert stdin is not None
     with stdin, subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE) as compressor:
@@ -43,21 +44,22 @@ def compressed(command: tuple[str, ...], source: subprocess.Popen[bytes] | Path)
 
 
 def weigh_layers(saved: Path, skip: int) -> list[Weight]:
-    """The layers above the base's `skip`, as `docker save` wrote them."""
+    """The layers after the first `skip`, which are the base's. saved: what `docker save` wrote, unpacked."""
     manifest = json.loads((saved / "manifest.json").read_text())[0]
     config = json.loads((saved / manifest["Config"]).read_text())
     made_by = [step.get("created_by", "") for step in config["history"] if not step.get("empty_layer")]
     weights = []
-    for layer, by in list(zip(manifest["Layers"], made_by, strict=True))[skip:]:
+    for layer, command in list(zip(manifest["Layers"], made_by, strict=True))[skip:]:
         path = saved / layer
-        name = by.removeprefix("COPY ").removeprefix("RUN /bin/bash -euo pipefail -c ").split(" # ")[0]
+        name = command.removeprefix("COPY ").removeprefix("RUN /bin/bash -euo pipefail -c ").split(" # ")[0]
         shown = f"`{name[:60]}`"
         weights.append(Weight(shown, path.stat().st_size, compressed(GZIP, path), compressed(ZSTD, path)))
     return weights
 
 
 def weigh_libraries(saved: Path, skip: int, unpacked: Path) -> list[Weight]:
-    """What of the layers above the base is large, by its own name, and the rest by what it belongs to."""
+    """The files of the same layers: each large library by its name, the others by package. unpacked: an empty directory
+    to unpack them in."""
     manifest = json.loads((saved / "manifest.json").read_text())[0]
     groups: dict[str, list[str]] = defaultdict(list)
     sizes: dict[str, int] = defaultdict(int)
@@ -78,13 +80,13 @@ def weigh_libraries(saved: Path, skip: int, unpacked: Path) -> list[Weight]:
         files = unpacked / ".files"
         files.write_text("\n".join(groups[group]))
         pack = ("tar", "--create", "--directory", str(unpacked), "--files-from", str(files))
-        gzip, zstd = (compressed(by, subprocess.Popen(pack, stdout=subprocess.PIPE)) for by in (GZIP, ZSTD))
+        gzip, zstd = (compressed(tool, subprocess.Popen(pack, stdout=subprocess.PIPE)) for tool in (GZIP, ZSTD))
         weights.append(Weight(group, sizes[group], gzip, zstd))
     return weights
 
 
 def group_of(file: str, size: int) -> str:
-    """A large shared library alone, byte code together, else the package."""
+    """The row of a file: a large shared library has its own, byte code shares one, and the rest is by package."""
     path = PurePosixPath(file)
     if path.suffix == ".pyc":
         return "byte code"
@@ -105,8 +107,8 @@ def _print(weights: list[Weight]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("image")
-    parser.add_argument("--base", required=True, help="its base, which is left out")
-    parser.add_argument("--docker", default="docker")
+    parser.add_argument("--base", required=True, help="the image's base, whose layers are left out")
+    parser.add_argument("--docker", default="docker", help="the engine's client (default: %(default)s)")
     arguments = parser.parse_args()
     inspect = (arguments.docker, "image", "inspect", "--format", "{{len .RootFS.Layers}}", arguments.base)
     skip = int(subprocess.run(inspect, check=True, capture_output=True).stdout)

@@ -87,26 +87,26 @@ def _thresholds(text: str) -> Any:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add("--recipe", type=Path, metavar="YAML", help="a file with any of the keys below; a flag wins over it")
+    add("--recipe", type=Path, metavar="YAML", help="a file with any of the keys below; flags win over it")
     add("--checkpoint", metavar="FILE", help=".pt, .pth or .safetensors")
     add(
         "--state-dict-key",
         metavar="KEY",
-        help="which of the checkpoint's weights (default: averaged ones if it has them)",
+        help="the checkpoint's entry with the weights (default: averaged ones if it has them)",
     )
     add("--name", help="the model's name in URLs")
     add("--version", help="the model's version (default: 1.0)")
     add("--architecture", help="a timm model name (default: the checkpoint's)")
     add("--labels", metavar="FILE", help=".txt, .json or .csv (default: the checkpoint's)")
     add("--thresholds", type=_thresholds, metavar="NUMBER|FILE", help="default: the checkpoint's, else 0.5")
-    add("--calibration", metavar="FILE", help="of scripts/calibrate.py: calibration and thresholds")
-    add("--card", metavar="FILE", help="of scripts/evaluate.py: what the model is worth, for whoever asks the server")
+    add("--calibration", metavar="FILE", help="from scripts/calibrate.py: calibration and thresholds")
+    add("--card", metavar="FILE", help="from scripts/evaluate.py: the model's quality, which the server shows")
     add("--preprocessing", metavar="FILE|timm", help="a serialized albumentations pipeline (default: timm's)")
     add("--golden", nargs="+", metavar="IMAGE", help="photos that the server classifies before it serves")
-    add("--licence")
-    add("--notes", help="anything the model's users should know")
+    add("--licence", help="shown by the server")
+    add("--notes", help="shown by the server: anything that users should know")
     add("--output", type=Path, metavar="MAR", help="default: model_store/NAME.mar")
-    add("--stage", type=Path, metavar="DIR", help="write the files only, for a torch-model-archiver of your own")
+    add("--stage", type=Path, metavar="DIR", help="write only the files, to run torch-model-archiver yourself")
     add("--force", action="store_true", help="overwrite an existing archive")
     return parser
 

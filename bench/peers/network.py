@@ -1,4 +1,4 @@
-"""The demo's network and timm's own transform, as every peer has them."""
+"""The demo's network and timm's own transform, for every peer."""
 
 import os
 from typing import Any
@@ -12,7 +12,7 @@ ARCHITECTURE = "tf_efficientnet_lite0"
 
 
 def load() -> tuple[torch.nn.Module, Any, list[str], torch.Tensor]:
-    """The network, its transform, the labels and their thresholds [C], of the checkpoint that CHECKPOINT names."""
+    """The network, its transform, the labels and their thresholds [C], from the checkpoint at $CHECKPOINT."""
     content = torch.load(os.environ["CHECKPOINT"], map_location="cpu", weights_only=True)
     network = timm.create_model(ARCHITECTURE, num_classes=len(content["class_names"]))
     network.load_state_dict(content["model_state_dict"])

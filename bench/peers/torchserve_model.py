@@ -1,4 +1,4 @@
-"""The network for TorchServe's own image_classifier: it loads the one class of this file."""
+"""The network for TorchServe's own image_classifier, which loads the only class in this file."""
 
 import timm
 import torch

@@ -1,1 +1,4 @@
-"""From a checkpoint to a .mar: recipe ─▶ checkpoint, sources ─▶ stage ─▶ mar."""
+"""From a checkpoint to a .mar: recipe ─▶ ingredients (checkpoint, sources, measured) ─▶ stage ─▶ mar.
+
+And from a .mar: manifest, unpacking ─▶ outline; trials and variant tune it.
+"""

@@ -1,4 +1,4 @@
-"""A training checkpoint → its tensors, and what it says about the model. The only place that reads pickles."""
+"""Reads a training checkpoint: its tensors, and what else it holds of the model. No other module reads pickles."""
 
 import argparse
 import codecs
@@ -17,24 +17,25 @@ from safetensors.torch import load_file
 
 from handler.errors import LoadError, one_line
 
-# Where trainers put the weights; averaged ones first, as timm does.
+# Entries in which trainers keep the weights; averaged ones come first, as in timm.
 WEIGHT_KEYS = ("state_dict_ema", "state_dict", "model_state_dict", "model")
-# What torch.compile and DataParallel put before each name.
+# Prefixes that torch.compile and DataParallel add to the names.
 WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.)+")
-# What NumPy's arrays and numbers are pickled as; NumPy 1's functions had other names, which torch 2.6 can be told.
+# The classes and functions in pickled NumPy arrays and numbers. NumPy 1 had other names for the functions, which torch
+# can map from 2.6 on.
 MAKERS: tuple[Any, ...] = (np.asarray(0).__reduce__()[0], np.float64(0).__reduce__()[0])
 NUMPY: list[Any] = [
     *(np.ndarray, np.dtype, codecs.encode, *MAKERS),
     *(type(np.dtype(kind)) for kind in ("bool", "int32", "int64", "float32", "float64", "str")),
 ]
-if torch.__version__ >= "2.6":  # by its numbers, not as text
+if torch.__version__ >= "2.6":  # TorchVersion compares numbers, not text
     NUMPY += [(maker, f"numpy.{core}.multiarray.{maker.__name__}") for maker in MAKERS for core in ("_core", "core")]
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     tensors: dict[str, torch.Tensor]
-    key: str | None  # the entry that held the tensors; None if the file is the state_dict itself
+    key: str | None  # the entry with the tensors; None if the file is the state_dict itself
     architecture: str | None = None
     labels: Any = None
     thresholds: Any = None
@@ -42,7 +43,10 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
-    """Reads .pt, .pth or .safetensors; `key` picks an entry, or else the first of WEIGHT_KEYS. Raises LoadError."""
+    """Reads .pt, .pth or .safetensors.
+
+    key: the entry with the weights; by default the first of WEIGHT_KEYS that is there. Raises LoadError.
+    """
     if not path.is_file():
         raise LoadError(path, "missing, expected a checkpoint (.pt, .pth or .safetensors)")
     if path.suffix == ".safetensors":
@@ -54,61 +58,62 @@ def read_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
     if not isinstance(content, Mapping):
         raise LoadError(path, f"holds a {type(content).__name__}, expected a state_dict or a mapping that has one")
     keys = (key,) if key else WEIGHT_KEYS
-    found = next((each for each in keys if isinstance(content.get(each), Mapping)), None)
-    if key and found is None:
+    used = next((name for name in keys if isinstance(content.get(name), Mapping)), None)
+    if key and used is None:
         raise LoadError(path, f"{key}: no state_dict there, the file has {_names(content)}")
-    tensors = content[found] if found else content
+    tensors = content[used] if used else content
     if not tensors or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
         raise LoadError(
             path, f"no state_dict: expected one at the top or under {', '.join(keys)}; it has {_names(content)}"
         )
     if meta := [name for name, tensor in tensors.items() if tensor.is_meta]:
         raise LoadError(path, f"{meta[0]}: on the meta device, which holds no numbers; expected the trained weights")
-    said = _said(content) if found else {}
+    values = _plain_values(content) if used else {}
     return Checkpoint(
         _unwrap(tensors),
-        found,
-        architecture=_first(said, str, "architecture", "arch", "model_name", "model"),
-        labels=_first(said, list | tuple | dict, "class_names", "labels", "classes"),
-        thresholds=_first(said, float | list | tuple | dict, "thresholds", "threshold"),
-        image_size=_first(said, object, "image_size", "img_size", "input_size"),
+        used,
+        architecture=_first(values, str, "architecture", "arch", "model_name", "model"),
+        labels=_first(values, list | tuple | dict, "class_names", "labels", "classes"),
+        thresholds=_first(values, float | list | tuple | dict, "thresholds", "threshold"),
+        image_size=_first(values, object, "image_size", "img_size", "input_size"),
     )
 
 
 def _unpickle(path: Path) -> Any:
-    # timm's trainer keeps its command line as a Namespace, and others their thresholds and metrics as NumPy's numbers:
-    # plain records, which run nothing.
+    # timm's trainer saves its command line as a Namespace, others save thresholds and metrics as NumPy numbers. These
+    # are plain data and run no code.
     torch.serialization.add_safe_globals([argparse.Namespace, *NUMPY])
     try:
-        with warnings.catch_warnings():  # a newer pickle protocol is no fault of the file
+        with warnings.catch_warnings():  # torch warns of newer pickle protocols, which it reads all the same
             warnings.simplefilter("ignore", UserWarning)
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         forbidden = re.search(r"GLOBAL (\S+)", str(error))
         what = f"holds a Python object, {forbidden[1]}" if forbidden else "can't be read as tensors"
-        raise LoadError(path, f"{what}; expected tensors and plain values alone: save a state_dict") from None
+        raise LoadError(path, f"{what}; expected tensors and plain values only: save a state_dict") from None
     except (RuntimeError, EOFError, ValueError, KeyError) as error:
         raise LoadError(path, f"not a torch checkpoint: {one_line(error)[:200]}") from None
 
 
-def _said(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The checkpoint's plain entries, and those of its config or args."""
-    said: dict[str, Any] = {}
-    for nested in (content.get("args"), content.get("config"), content):
-        values = vars(nested) if isinstance(nested, argparse.Namespace) else nested
-        if isinstance(values, Mapping):
-            said |= {name: value for name, value in values.items() if not _is_state_dict(value)}
-    return said
+def _plain_values(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of the checkpoint, of its config and of its args, without state_dicts. The first of these wins."""
+    values: dict[str, Any] = {}
+    for part in (content.get("args"), content.get("config"), content):
+        entries = vars(part) if isinstance(part, argparse.Namespace) else part
+        if isinstance(entries, Mapping):
+            values |= {name: value for name, value in entries.items() if not _is_state_dict(value)}
+    return values
 
 
 def _is_state_dict(value: Any) -> bool:
-    """So that a `model` that is the weights isn't taken for the architecture's name."""
-    return isinstance(value, Mapping) and any(isinstance(one, torch.Tensor) for one in value.values())
+    """A `model` may hold the weights, or the architecture's name."""
+    return isinstance(value, Mapping) and any(isinstance(item, torch.Tensor) for item in value.values())
 
 
-def _first(said: Mapping[str, Any], kind: Any, *names: str) -> Any:
+def _first(values: Mapping[str, Any], kind: Any, *names: str) -> Any:
+    """The first of these values that is of the kind, with arrays as lists."""
     for name in names:
-        value = said.get(name)
+        value = values.get(name)
         if isinstance(value, torch.Tensor | np.ndarray | np.generic):
             value = value.tolist()
         if value is not None and isinstance(value, kind):

@@ -1,7 +1,8 @@
-"""Compiles the network of an unpacked archive ahead, by torch's inductor and a C++ compiler of this machine."""
+"""Compiles the network of an unpacked archive ahead of time, with torch's inductor and this machine's C++ compiler."""
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,13 +15,13 @@ from handler.compiled import COMPILED_FILE, NETWORK_FILE, circumstances
 from handler.errors import LoadError
 
 CPU = torch.device("cpu")
-MAX_BATCH = 1024  # as batchSize allows
+MAX_BATCH = 1024  # the largest batchSize
 
 
 def compile_network(directory: Path, precision: str) -> None:
-    """Writes both files of handler.compiled, for the CPU. Raises LoadError where the network or this machine can't.
+    """Writes the two files that handler.compiled reads, for the CPU. Raises LoadError if the compiler fails.
 
-    A process of its own: the compiler prints much, and keeps much.
+    It runs in a process of its own, because it prints a lot and keeps memory.
     """
     with tempfile.TemporaryDirectory(prefix="compile-") as cache:
         done = subprocess.run(
@@ -30,14 +31,21 @@ def compile_network(directory: Path, precision: str) -> None:
             text=True,
         )
     if done.returncode != 0:
-        errors = [line for line in done.stderr.splitlines() if "Error" in line] or done.stderr.splitlines()[-1:]
-        raise LoadError(directory / NETWORK_FILE, f"can't be compiled: {' '.join(errors[-1:])[:200]}")
+        raise LoadError(directory / NETWORK_FILE, f"can't be compiled: {_reason(done)[:200]}")
+
+
+def _reason(failed: "subprocess.CompletedProcess[str]") -> str:
+    if failed.returncode < 0:  # where memory is short, the kernel kills it
+        return f"the compiler was killed by {signal.Signals(-failed.returncode).name}"
+    lines = failed.stderr.splitlines()
+    errors = [line for line in lines if "Error" in line] or [line for line in lines if line.strip()]
+    return errors[-1] if errors else f"the compiler ended with exit code {failed.returncode}"
 
 
 def main() -> None:
     directory, precision = Path(sys.argv[1]), sys.argv[2]
     classifier = Classifier.load(directory, CPU, engine="eager", precision=precision)
-    example = classifier.example(2)  # of one image, the batch's size would be taken for a constant
+    example = classifier.example(2)  # a batch of 1 would be compiled as a constant size
     with torch.no_grad():
         torch._export.aot_compile(
             classifier.model.logits,
@@ -46,7 +54,7 @@ def main() -> None:
             options={
                 "aot_inductor.output_path": str(directory / NETWORK_FILE),
                 "freezing": True,
-                # The worker says how many threads, by torch.set_num_threads.
+                # The worker sets the number of threads, with torch.set_num_threads.
                 "cpp.dynamic_threads": True,
             },
         )

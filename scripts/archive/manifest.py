@@ -1,4 +1,4 @@
-"""The manifest that torch-model-archiver puts into an archive, and the archives of a model store."""
+"""Reads the manifest that torch-model-archiver writes into an archive, and lists the archives of a model store."""
 
 import json
 import re
@@ -25,7 +25,7 @@ class Archive:
 
 
 def read_archive(path: Path) -> Archive:
-    """Raises LoadError if the file is no archive."""
+    """Raises LoadError if the file is not an archive."""
     try:
         with zipfile.ZipFile(path) as mar:
             model = json.loads(mar.read(MANIFEST))["model"]
@@ -37,9 +37,9 @@ def read_archive(path: Path) -> Archive:
 
 
 def find_archives(store: Path) -> list[Archive]:
-    """The archives of a store by name, of each the newest version first: TorchServe makes the first the default.
+    """The archives of a store by name, and of each name the newest version first: TorchServe makes that the default.
 
-    Raises LoadError if the store can't be read, a .mar is no archive, or two hold the same version of a model.
+    Raises LoadError if the store can't be read, a .mar is not an archive, or two hold the same version of a model.
     """
     try:
         files = sorted(path for path in store.iterdir() if path.suffix == ".mar")
@@ -56,5 +56,5 @@ def find_archives(store: Path) -> list[Archive]:
 
 
 def natural(version: str) -> list[tuple[bool, int, str]]:
-    """So that 1.10 is newer than 1.9."""
+    """A sort key in which 1.10 is newer than 1.9, and 1.0-tuned newer than 1.0 and older than 1.0.1."""
     return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.findall(r"\d+|\D+", version)]

@@ -1,4 +1,4 @@
-"""What scripts/calibrate.py and scripts/evaluate.py hand over to build_archive."""
+"""Reads the calibration of scripts/calibrate.py and the model card of scripts/evaluate.py."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,23 +36,27 @@ def read_calibrated(path: Path, labels: Sequence[str]) -> Calibrated:
 
 
 def read_card(path: Path, labels: Sequence[str], thresholds: Sequence[float], weights_sha256: str) -> dict[str, Any]:
-    """A model card. Raises LoadError where it speaks of other weights or thresholds than these."""
+    """A model card. Raises LoadError if it was measured with other weights or thresholds."""
     card = read_json(path, "what scripts/evaluate.py --card wrote")
     measured = card.get("labels") if isinstance(card, dict) else None
-    if not isinstance(measured, Mapping) or not all(isinstance(each, Mapping) for each in measured.values()):
+    if not isinstance(measured, Mapping) or not all(isinstance(figures, Mapping) for figures in measured.values()):
         raise LoadError(path, "expected a model card, as scripts/evaluate.py --card writes it")
     check_weights(card, weights_sha256, path)
-    said = {name: each.get("threshold") for name, each in measured.items()}
-    of = parse_thresholds(said, labels, f"{path}: threshold")
-    if (differs := np.flatnonzero(of != thresholds)).size:
-        name, here = labels[differs[0]], thresholds[differs[0]]
-        raise LoadError(path, f"{name!r}: measured at the threshold {of[differs[0]]:g}, expected {here:g} as packaged")
+    given = {name: figures.get("threshold") for name, figures in measured.items()}
+    measured_at = parse_thresholds(given, labels, f"{path}: threshold")
+    if (differing := np.flatnonzero(measured_at != thresholds)).size:
+        index = differing[0]
+        raise LoadError(
+            path,
+            f"{labels[index]!r}: measured at the threshold {measured_at[index]:g}, "
+            f"expected {thresholds[index]:g} as packaged",
+        )
     return dict(card)
 
 
-def check_weights(found: Mapping[str, Any], weights_sha256: str, source: object) -> None:
-    """Raises LoadError where what was measured was another network. found: with a `model`, as answers have it."""
-    model = found.get("model")
+def check_weights(measured: Mapping[str, Any], weights_sha256: str, source: object) -> None:
+    """Raises LoadError if other weights were measured. measured: has a `model`, as an answer of the server does."""
+    model = measured.get("model")
     sha256 = model.get("sha256") if isinstance(model, Mapping) else None
     if sha256 != weights_sha256:
         raise LoadError(source, f"model: sha256: {sha256}, expected that of these weights, {weights_sha256}")

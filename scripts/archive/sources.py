@@ -37,7 +37,7 @@ def parse_labels(given: Any, source: object) -> tuple[str, ...]:
 
 
 def read_labels_file(path: Path) -> tuple[str, ...]:
-    """.txt: a name a line. .json: a list or a mapping. .csv: a column `name` or `label`, and perhaps `index`."""
+    """.txt: one name per line. .json: a list or a mapping. .csv: a column `name` or `label`, and optionally `index`."""
     if path.suffix == ".json":
         return parse_labels(read_json(path, "labels"), path)
     text = read_text(path, "labels as .txt, .json or .csv")

@@ -81,7 +81,7 @@ def test_weights_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert inspect_checkpoint.main([str(save_checkpoint(tmp_path / "a.pt", random_weights()))]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("ok       weights        80 tensors at the top")
-    assert lines[1] == "missing  architecture   not said; build_archive --architecture NAME"
+    assert lines[1] == "missing  architecture   not given; build_archive --architecture NAME"
     assert "scripts/calibrate.py finds better ones" in lines[3]
 
 

@@ -83,9 +83,7 @@ def test_an_archive_without_the_package_is_refused_by_its_outline_too(tiny_direc
     """The package is installed beside the server, so that a worker would import that one in its place."""
     shutil.rmtree(tiny_directory / "handler")
     archive = read_archive(_pack(tiny_directory, tmp_path / "bare.mar"))
-    with pytest.raises(
-        LoadError, match=r"bare\.mar: handler/__init__\.py: missing, .* --extra-files DIR, with a DIR that"
-    ):
+    with pytest.raises(LoadError, match=r"bare\.mar: handler/__init__\.py: missing, .* --extra-files DIR, where DIR"):
         read_outline(archive)
 
 
