@@ -20,6 +20,7 @@ from handler.cores import available_cores, use_threads
 from handler.errors import LoadError
 from handler.model import DTYPES, Model, create_network
 from handler.preprocess import Normalise
+from handler.settings import EngineName
 from scripts.arguments import whole
 
 # Images a second in timm's table.

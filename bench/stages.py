@@ -21,6 +21,7 @@ from scripts.arguments import whole
 from scripts.paths import DEMO
 from scripts.server.clients import Load, Question
 from scripts.server.progress import show_progress
+from scripts.server.session import direct_session
 from scripts.server.torchserve import Ports, ServerError, TorchServe
 
 WARM_UP = 30  # requests

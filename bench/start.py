@@ -22,6 +22,7 @@ from scripts.archive.manifest import read_archive
 from scripts.arguments import whole
 from scripts.paths import DEMO
 from scripts.server.progress import show_progress
+from scripts.server.session import direct_session
 from scripts.server.torchserve import Ports, ServerError, TorchServe
 
 BASE, ALBUMENTATIONS = "ts.torch_handler.base_handler", "cv2, albumentations"

@@ -58,7 +58,8 @@ def _lines(
         for variable, value in VARIABLES.items():
             query = query.replace(variable, value)
         parameters = {"query": query, "start": start, "end": end, "step": max(5, (end - start) / POINTS)}
-        answer = requests.get(f"{prometheus}/api/v1/query_range", params=parameters, timeout=30)
+        with direct_session() as session:
+            answer = session.get(f"{prometheus}/api/v1/query_range", params=parameters, timeout=30)
         answer.raise_for_status()
         for series in answer.json()["data"]["result"]:
             legend = target["legendFormat"]

@@ -17,7 +17,7 @@ from handler.classifier import Classifier
 from handler.errors import LoadError
 from handler.golden import GOLDEN_FILE
 from scripts.archive.manifest import Archive, find_archives
-from scripts.archive.outline import unpacked
+from scripts.archive.unpacking import unpacked
 from scripts.paths import MODEL_STORE
 
 # Together they use what timm's networks are made of: plain, depthwise and grouped convolutions, attention over windows

@@ -13,7 +13,9 @@ from handler.errors import LoadError, one_line
 from handler.files import read_yaml
 from handler.model import create_network, load_weights
 from handler.preprocess import make_pipeline, probe
-from handler.settings import ServerSettings, Settings, read_section
+from handler.sections import read_section
+from handler.server_settings import ServerSettings
+from handler.settings import Settings
 from handler.thresholds import parse_thresholds
 from scripts.archive.checkpoint import Checkpoint, read_checkpoint
 from scripts.archive.measured import Calibrated, read_calibrated

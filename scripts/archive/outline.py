@@ -60,7 +60,7 @@ def read_outline(archive: Archive) -> Outline:
 
 
 def read_golden_inputs(outline: Outline) -> list[Golden]:
-    """Unpacks the golden inputs alone. Empty if the archive says self_check: false and brings none. Raises LoadError."""
+    """Unpacks the golden inputs alone: none if self_check is false and the archive has none. Raises LoadError."""
 
     def wanted(name: str) -> bool:
         return name == GOLDEN_FILE or name.startswith(f"{GOLDEN_DIRECTORY}/")

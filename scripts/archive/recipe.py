@@ -32,7 +32,7 @@ class Recipe:
     licence: str | None = None
     notes: str | None = None
     handler: dict[str, Any] = field(default_factory=dict)  # keys of handler.settings.Settings, without architecture
-    torchserve: dict[str, Any] = field(default_factory=dict)  # keys of handler.settings.ServerSettings
+    torchserve: dict[str, Any] = field(default_factory=dict)  # keys of handler.server_settings.ServerSettings
 
 
 KINDS: dict[str, tuple[tuple[type, ...], str]] = {

@@ -23,7 +23,8 @@ from handler.errors import ItemError, LoadError, one_line
 from handler.files import unreadable
 from handler.golden import GOLDEN_DIRECTORY, GOLDEN_FILE
 from handler.labels import LABELS_FILE
-from handler.settings import CONFIG_FILE, write_settings
+from handler.server_settings import write_settings
+from handler.settings import CONFIG_FILE
 from handler.thresholds import THRESHOLDS_FILE
 from scripts.archive.ingredients import Ingredients, gather
 from scripts.archive.measured import check_weights, read_card

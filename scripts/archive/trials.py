@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from handler.classifier import WARM_UPS, Classifier
 from handler.cores import available_cores, use_threads
+from handler.engines import ENGINES
 from handler.errors import ItemError, LoadError
 from scripts.archive.compiler import compile_network
 from scripts.archive.stage import PLAIN
@@ -59,17 +60,18 @@ def try_networks(
     can't classify a photo.
     """
     precisions = ["float32", "bfloat16", *(["float16"] if device.type == "cuda" else [])]
-    engines = ["eager", "frozen", *(["compiled"] if device.type == "cpu" else [])]
+    engines = [name for name, engine in ENGINES.items() if device.type in engine.devices]
     trials: list[Trial] = []
     use_threads(available_cores())
     with unpacked(archive) as directory:
-        plain = _scores(Classifier.load(directory, device, **PLAIN), photos)
+        share = Share(read_server_settings(directory).batchSize)
+        plain = _scores(Classifier.load(directory, device, share, **PLAIN), photos)
         for precision in precisions:
             for engine in engines:
                 settings = {"engine": engine, "precision": precision}
                 fastest = max((trial.rate for trial in trials), default=1e-9)
                 try:
-                    trial = _try_network(directory, device, settings, photos, plain, fastest)
+                    trial = _try_network(directory, device, share, settings, photos, plain, fastest)
                 except (LoadError, *OUT_OF_MEMORY) as error:
                     show(settings, f"skipped: {str(error) or 'out of memory'}")
                     continue
@@ -81,6 +83,7 @@ def try_networks(
 def _try_network(
     directory: Path,
     device: torch.device,
+    share: Share,
     settings: dict[str, Any],
     photos: Sequence[bytes],
     plain: NDArray[np.float32],
@@ -90,7 +93,7 @@ def _try_network(
     if settings["engine"] == "compiled":
         compile_network(directory, settings["precision"])
     # The widest tolerance: what is measured here decides.
-    classifier = Classifier.load(directory, device, **settings, decode="exact", golden_tolerance=0.5)
+    classifier = Classifier.load(directory, device, share, **settings, decode="exact", golden_tolerance=0.5)
     seconds = _seconds(classifier, HOPELESS * classifier.batch_size / fastest)
     difference = float(np.abs(_scores(classifier, photos) - plain).max())
     return Trial(settings, classifier.batch_size / seconds, difference)

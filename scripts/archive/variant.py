@@ -8,7 +8,9 @@ from typing import Any
 
 from handler.compiled import COMPILED_FILE, NETWORK_FILE
 from handler.contents import METADATA_FILE, read_metadata
-from handler.settings import CONFIG_FILE, ServerSettings, Settings, read_section, read_settings, write_settings
+from handler.sections import read_section
+from handler.server_settings import ServerSettings, read_server_settings, write_settings
+from handler.settings import CONFIG_FILE, Settings, read_settings
 from scripts.archive.compiler import compile_network
 from scripts.archive.manifest import MANIFEST, read_archive
 from scripts.archive.mar import ADAPTER, pack
@@ -38,7 +40,7 @@ def write_variant(
         shutil.rmtree(directory / Path(MANIFEST).parent)
         (directory / Path(ADAPTER).name).unlink()
         config = directory / CONFIG_FILE
-        settings, server = read_settings(directory)
+        settings, server = read_settings(directory), read_server_settings(directory)
         settings, server = change_settings(settings, handler, config), change_server(server, torchserve, config)
         if {"engine", "precision"} & handler.keys():
             _replace_network(directory, settings)

@@ -161,9 +161,7 @@ class _Connection(threading.local):
     """A session for each thread, which keeps its connection open."""
 
     def __init__(self) -> None:
-        self.session = requests.Session()
-        # A proxy of the environment must not see the images, and a .netrc must not add a password.
-        self.session.trust_env = False
+        self.session = direct_session()
 
 
 def _successful(answer: requests.Response) -> Any:

@@ -14,8 +14,8 @@ from handler.calibration import Calibration
 from handler.classifier import Classifier
 from handler.errors import LoadError
 from scripts import calibrate
-from scripts.archive.outline import unpacked
 from scripts.archive.recipe import Recipe
+from scripts.archive.unpacking import unpacked
 from scripts.build_archive import build_archive
 
 CPU = torch.device("cpu")

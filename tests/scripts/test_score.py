@@ -18,7 +18,7 @@ from handler.classifier import Classifier
 from handler.errors import ItemError, LoadError
 from scripts import score
 from scripts.archive.manifest import read_archive
-from scripts.archive.outline import unpacked
+from scripts.archive.unpacking import unpacked
 from scripts.quality.scores import Origin, read_scores
 from scripts.server.torchserve import TorchServe
 
