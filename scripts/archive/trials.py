@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from handler.classifier import WARM_UPS, Classifier
+from handler.classifier import WARM_UPS, Classifier, Share
 from handler.cores import available_cores, use_threads
 from handler.engines import ENGINES
 from handler.errors import ItemError, LoadError
+from handler.server_settings import read_server_settings
 from scripts.archive.compiler import compile_network
 from scripts.archive.stage import PLAIN
 from scripts.archive.unpacking import unpacked
