@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import requests
+from samples import PATIENCE
 
 from scripts.paths import ROOT
 
@@ -23,7 +24,7 @@ ASK_MANAGEMENT = """
 import http.client, json, sys
 answers = []
 for method, path, headers, body in json.loads(sys.argv[1]):
-    connection = http.client.HTTPConnection("127.0.0.1", 8081, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", 8081, timeout=600)
     connection.request(method, path, body, headers)
     answer = connection.getresponse()
     answers.append((answer.status, answer.read().decode()))
@@ -32,7 +33,7 @@ print(json.dumps(answers))
 Call = tuple[str, str, dict[str, str], str | None]  # method, path, headers, body
 
 
-def docker(*arguments: str | Path, check: bool = True, timeout: float = 300) -> str:
+def docker(*arguments: str | Path, check: bool = True, timeout: float = PATIENCE) -> str:
     """Runs a docker command and returns what it printed on stdout."""
     command = [DOCKER, *map(str, arguments)]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=timeout)
@@ -54,7 +55,9 @@ def build(flavour: str) -> str:
     """Builds a flavour as `make` does and returns its name."""
     name = "multi-label-torchserve"
     goal = "image" if flavour == "official" else "image-slim"
-    done = subprocess.run(["make", goal, f"IMAGE={name}"], cwd=ROOT, capture_output=True, text=True, timeout=3000)
+    done = subprocess.run(
+        ["make", goal, f"IMAGE={name}"], cwd=ROOT, capture_output=True, text=True, timeout=6 * PATIENCE
+    )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
     return f"{name}:{flavour}"
 
@@ -94,7 +97,7 @@ class Container:
         return [(status, body) for status, body in answers]
 
     def logs(self) -> str:
-        done = subprocess.run([DOCKER, "logs", self.name], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([DOCKER, "logs", self.name], capture_output=True, text=True, timeout=PATIENCE)
         return done.stdout + done.stderr
 
     def said(self) -> str:
@@ -122,11 +125,11 @@ class Container:
     def signal(self, name: str) -> None:
         docker("kill", "--signal", name, self.name)
 
-    def wait(self, timeout: float = 120) -> int:
+    def wait(self, timeout: float = PATIENCE) -> int:
         """The exit code."""
         return int(docker("wait", self.name, timeout=timeout))
 
-    def wait_until(self, wanted: str, timeout: float = 120) -> None:
+    def wait_until(self, wanted: str, timeout: float = PATIENCE) -> None:
         """Until Docker calls it healthy or unhealthy."""
         deadline = time.monotonic() + timeout
         while (health := self.health) != wanted:
@@ -136,4 +139,4 @@ class Container:
             time.sleep(0.5)
 
     def classify(self, photo: bytes, model: str = "cat-breeds") -> requests.Response:
-        return requests.post(f"http://127.0.0.1:{self.port()}/predictions/{model}", data=photo, timeout=60)
+        return requests.post(f"http://127.0.0.1:{self.port()}/predictions/{model}", data=photo, timeout=PATIENCE)

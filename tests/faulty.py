@@ -1,13 +1,12 @@
 """A model with faults to order, and what the tests ask of its server."""
 
-import zipfile
 from pathlib import Path
+from typing import Any
 
 import requests
-from samples import wait_for
+from archives import edited, renamed
+from samples import PATIENCE, wait_for
 
-from scripts.archive.recipe import Recipe
-from scripts.build_archive import build_archive
 from scripts.paths import ROOT
 from scripts.server.torchserve import TorchServe
 
@@ -17,15 +16,12 @@ QUEUE = 8  # requests that may wait for `narrow`
 JAVA_MEMORY = 128 * 2**20  # bytes of its heap, and as many beside it for Netty's buffers
 
 
-def build_faulty(recipe: Recipe, target: Path) -> None:
-    """An archive as any other, but for what tests/faults/injected.py adds to its adapter."""
-    sound = target.with_suffix(".sound")
-    build_archive(recipe, sound)
+def make_faulty(sound: Path, target: Path, name: str, **torchserve: Any) -> None:
+    """The sound archive under another name, with what tests/faults/injected.py adds to its adapter."""
     faults = (ROOT / "tests" / "faults" / "injected.py").read_bytes()
-    with zipfile.ZipFile(sound) as old, zipfile.ZipFile(target, "w") as new:
-        for name in old.namelist():
-            new.writestr(name, old.read(name) + (faults if name == "adapter.py" else b""))
-    sound.unlink()
+    other = renamed(sound, target.with_suffix(".sound"), name, **torchserve)
+    edited(other, target, lambda file, content: content + faults if file == "adapter.py" else content)
+    other.unlink()
 
 
 def worker(server: TorchServe, model: str = "faulty") -> int:
@@ -40,4 +36,4 @@ def wait_for_another_worker(server: TorchServe, before: int, model: str = "fault
 
 
 def classify(server: TorchServe, photo: bytes, model: str = "faulty") -> requests.Response:
-    return requests.post(f"{server.inference}/predictions/{model}", data=photo, timeout=120)
+    return requests.post(f"{server.inference}/predictions/{model}", data=photo, timeout=PATIENCE)

@@ -29,6 +29,7 @@ COFFEE = (PHOTOS / "coffee.png").read_bytes()
 SHIFT = 7.32  # of the demo's logits, as scripts/build_demo.py prints it
 TINY = "test_vit"  # timm's own for tests: 0.4 million weights, 160 x 160 pixels
 TINY_LABELS = ["ant", "bee", "cat"]
+PATIENCE = 600.0  # seconds of every wait: it ends a test that hangs, and says nothing of how fast anything is
 
 
 def encode(image: Image.Image | NDArray[Any], kind: str = "PNG", **options: Any) -> bytes:
@@ -67,7 +68,7 @@ def free_ports() -> Ports:
     return Ports.from_first(first_free_port(len(fields(Ports))))
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Returns when it holds, and fails if it doesn't in time."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -1,19 +1,17 @@
 """A short soak; `make soak` is the long one."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from samples import PHOTOS, first_free_port
 
-from scripts.paths import ROOT
+from bench import soak
 
 
 @pytest.mark.slow
-def test_a_short_soak(demo_mar: Path, tmp_path: Path) -> None:
+def test_a_short_soak(demo_mar: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = {
         "--archive": demo_mar,
         "--photo": PHOTOS / "chelsea.png",
@@ -22,10 +20,7 @@ def test_a_short_soak(demo_mar: Path, tmp_path: Path) -> None:
         "--port": first_free_port(5),
         "--output": tmp_path,
     }
-    arguments = [str(part) for pair in options.items() for part in pair]
-    command = [sys.executable, str(ROOT / "bench" / "soak.py"), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert soak.main([str(part) for pair in options.items() for part in pair]) == 0, capsys.readouterr()
     result = json.loads((tmp_path / "soak.json").read_text())
     assert result["statuses"] == {"200": 350, "400": 10, "415": 10, "422": 30}
     assert (result["requests"], result["wrong"], result["workers_restarted"]) == (400, 0, False)

@@ -9,7 +9,6 @@ def test_stages_add_up_to_what_the_client_waited(server: TorchServe) -> None:
     stages = profile(server, f"{server.inference}/predictions/cat-breeds", photo, 20)
     assert list(stages)[-4:] == ["decode", "preprocess", "inference", "postprocess"]
     assert all(seconds > 0 for seconds in stages.values()), stages
-    assert max(stages, key=lambda name: stages[name]) in ("decode", "inference")
     lines = table(photo.name, stages).splitlines()
     assert len(lines) == 2 + len(stages)
     assert "100.0%" in lines[-1]

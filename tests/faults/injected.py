@@ -21,6 +21,7 @@ def _colour(image: NDArray[np.uint8]) -> tuple[int, ...] | None:
 def _scores_with_faults(self: Model, batch: NDArray[Any]) -> Any:
     colours = [_colour(image) for image in batch]
     if (1, 0, 0) in colours:  # red
+        print("hangs", flush=True)
         time.sleep(3600)
     if (0, 1, 0) in colours:  # green
         os.kill(os.getpid(), 9)

@@ -3,15 +3,13 @@
 import os
 import shutil
 import subprocess
-import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import requests
 from containers import DOCKER, docker
-from samples import CATS, CHELSEA, free_ports
+from samples import CATS, CHELSEA, PATIENCE, free_ports, wait_for
 
 from scripts.paths import ROOT
 
@@ -33,15 +31,15 @@ def test_up_and_down(images: dict[str, str], store: Path, tmp_path: Path) -> Non
 
     def compose(*arguments: str) -> str:
         environment = {**os.environ, "PORT": str(port)}
-        done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=300, env=environment)
+        done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=PATIENCE, env=environment)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout.strip()
 
     try:
         compose("up", "--detach", "--no-build", "cpu")
         container = compose("ps", "--quiet", "cpu")
-        _wait(lambda: docker("exec", container, "python", "scripts/health.py", check=False) == "healthy")
-        answer = requests.post(f"http://127.0.0.1:{port}/predictions/cat-breeds", data=CHELSEA, timeout=60)
+        wait_for(lambda: docker("exec", container, "python", "scripts/health.py", check=False) == "healthy")
+        answer = requests.post(f"http://127.0.0.1:{port}/predictions/cat-breeds", data=CHELSEA, timeout=PATIENCE)
         assert [label["name"] for label in answer.json()["labels"]] == CATS
         assert docker("inspect", "--format", "{{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}}", container) == (
             "true [ALL]"
@@ -50,10 +48,3 @@ def test_up_and_down(images: dict[str, str], store: Path, tmp_path: Path) -> Non
         assert docker("inspect", "--format", "{{.State.ExitCode}}", container) == "0"
     finally:
         compose("down", "--volumes")
-
-
-def _wait(condition: Callable[[], bool], timeout: float = 120) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.5)

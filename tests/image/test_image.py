@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from containers import DOCKER, HARDENED, docker, mounted
+from samples import PATIENCE
 
 from scripts.paths import ROOT
 
@@ -66,7 +67,10 @@ def test_a_device_can_be_checked_in_it(image: str, store: Path) -> None:
     assert "ok  cat-breeds 1.0: golden inputs" in said
     assert said.count("ok  ") == 6
     without_a_gpu = subprocess.run(
-        [DOCKER, "run", "--rm", image, "python", "scripts/check_device.py"], capture_output=True, text=True, timeout=120
+        [DOCKER, "run", "--rm", image, "python", "scripts/check_device.py"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
     assert without_a_gpu.returncode == 1
     assert "torch sees no GPU" in without_a_gpu.stderr
@@ -129,7 +133,7 @@ def test_the_context_is_what_the_build_needs(engine: None, tmp_path: Path) -> No
             [DOCKER, "build", "--quiet", "--file", file, "--output", tmp_path / "context", ROOT],
             check=True,
             capture_output=True,
-            timeout=120,
+            timeout=PATIENCE,
             env={**os.environ, "DOCKER_BUILDKIT": "1"},
         )
     finally:

@@ -12,7 +12,7 @@ import pytest
 import requests
 from containers import HARDENED, Container, environment, mounted
 from prometheus_client.parser import text_string_to_metric_families
-from samples import CATS, CHELSEA, wait_for
+from samples import CATS, CHELSEA, PATIENCE, wait_for
 
 from scripts.build_archive import build_archive
 from scripts.build_demo import demo_recipe
@@ -41,7 +41,7 @@ def container(images: dict[str, str], versions: Path) -> Iterator[Container]:
 
 
 def _ready(container: Container) -> int:
-    return requests.get(f"http://127.0.0.1:{container.port()}/ready", timeout=30).status_code
+    return requests.get(f"http://127.0.0.1:{container.port()}/ready", timeout=PATIENCE).status_code
 
 
 def test_the_log_is_json_and_a_request_is_one_line(container: Container) -> None:
@@ -61,12 +61,12 @@ def test_the_log_is_json_and_a_request_is_one_line(container: Container) -> None
 
 def test_metrics_can_be_scraped_and_a_client_can_not_backdate_itself(container: Container) -> None:
     def queue(name: str) -> float:
-        text = requests.get(f"http://127.0.0.1:{container.port(8082)}/metrics", timeout=30).text
+        text = requests.get(f"http://127.0.0.1:{container.port(8082)}/metrics", timeout=PATIENCE).text
         samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
         return sum(sample.value for sample in samples if sample.name == f"classifier_queue_seconds_{name}")
 
     url, before = f"http://127.0.0.1:{container.port()}/predictions/cat-breeds", queue("count")
-    assert requests.post(url, data=CHELSEA, headers={"X-Request-Start": "1"}, timeout=60).status_code == 200
+    assert requests.post(url, data=CHELSEA, headers={"X-Request-Start": "1"}, timeout=PATIENCE).status_code == 200
     wait_for(lambda: queue("count") == before + 1)
     assert queue("sum") < 60
 
@@ -88,12 +88,12 @@ def test_a_version_is_registered_and_promoted_from_inside(
 
 def test_a_form_that_torchserve_can_not_read_is_the_clients_fault(container: Container) -> None:
     url = f"http://127.0.0.1:{container.port()}/predictions/cat-breeds"
-    answer = requests.post(url, files={":": b"x"}, timeout=60)
+    answer = requests.post(url, files={":": b"x"}, timeout=PATIENCE)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_request")
 
 
 def test_slow_clients_are_let_go_and_hold_nobody_up(container: Container) -> None:
-    slow = [socket.create_connection(("127.0.0.1", container.port()), timeout=60) for _ in range(50)]
+    slow = [socket.create_connection(("127.0.0.1", container.port()), timeout=PATIENCE) for _ in range(50)]
     try:
         for each in slow:
             each.sendall(b"POST /predictions/cat-breeds HTTP/1.1\r\nHost: x\r\n")
@@ -111,7 +111,7 @@ def test_ready_is_true_when_every_model_can_answer_and_no_longer(container: Cont
     container.kill("model_service_worker")
     wait_for(lambda: _ready(container) == 503)
     assert "ERROR not ready any more: cat-breeds 1.0: no READY worker" in container.said()
-    ping = requests.get(f"http://127.0.0.1:{container.port()}/ping", timeout=30)
+    ping = requests.get(f"http://127.0.0.1:{container.port()}/ping", timeout=PATIENCE)
     assert ping.json()["status"] == "Healthy", "TorchServe's own word, and why /ready is there"
 
 
@@ -149,7 +149,7 @@ def test_a_request_that_torchserve_forgets_is_answered_in_time(
     options = (*HARDENED, *QUICK, *PUBLISHED, *environment({"REQUEST_TIMEOUT": "5"}), *mounted(tmp_path))
     with Container(images["slim"], *options) as container:
         container.wait_until("healthy")
-        with socket.create_connection(("127.0.0.1", container.port()), timeout=60) as client:
+        with socket.create_connection(("127.0.0.1", container.port()), timeout=PATIENCE) as client:
             head = f"POST /predictions/cat-breeds HTTP/1.1\r\nHost: x\r\nContent-Length: {len(CHELSEA)}\r\n\r\n"
             client.sendall(head.encode() + CHELSEA)
             container.kill("model_service_worker")

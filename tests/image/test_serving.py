@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 from containers import HARDENED, Call, Container, docker, mounted
-from samples import CATS, CHELSEA, COFFEE
+from samples import CATS, CHELSEA, COFFEE, PATIENCE, wait_for
 
 LIMIT = 16 * 2**20  # max_request_size
 PORT = ("--publish", "127.0.0.1::8080")
@@ -67,7 +67,7 @@ def test_only_inference_is_open(container: Container) -> None:
 )
 def test_bad_input(container: Container, body: bytes, headers: dict[str, str], status: int, code: str) -> None:
     url = f"http://127.0.0.1:{container.port()}/predictions/cat-breeds"
-    answer = requests.post(url, data=body, headers=headers, timeout=60)
+    answer = requests.post(url, data=body, headers=headers, timeout=PATIENCE)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
     assert answer.headers["Content-Type"] == "application/json"
 
@@ -75,7 +75,7 @@ def test_bad_input(container: Container, body: bytes, headers: dict[str, str], s
 def test_a_body_that_is_announced_too_long(container: Container) -> None:
     """Answered before it is sent, as `Expect: 100-continue` asks; whoever sends it all the same may not see this."""
     head = f"PUT /predictions/cat-breeds HTTP/1.1\r\nHost: cats\r\nContent-Length: {LIMIT + 1}\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", container.port()), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", container.port()), timeout=PATIENCE) as connection:
         connection.sendall(head.encode())
         answer = connection.recv(4096)
     assert answer.startswith(b"HTTP/1.1 413")
@@ -85,12 +85,12 @@ def test_a_body_that_is_announced_too_long(container: Container) -> None:
 def test_a_body_of_unknown_length_that_turns_out_too_long(container: Container) -> None:
     """By little: of a longer one the rest is still under way when the connection is closed."""
     url = f"http://127.0.0.1:{container.port()}/predictions/cat-breeds"
-    answer = requests.post(url, data=iter([b"\0" * LIMIT, b"\0" * 4096]), timeout=60)
+    answer = requests.post(url, data=iter([b"\0" * LIMIT, b"\0" * 4096]), timeout=PATIENCE)
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_many_bytes")
 
 
 def test_what_is_not_http(container: Container) -> None:
-    with socket.create_connection(("127.0.0.1", container.port()), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", container.port()), timeout=PATIENCE) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n")
         assert connection.recv(4096).startswith(b"HTTP/1.1 400")
 
@@ -139,8 +139,8 @@ def test_registration_scaling_and_what_is_missing(container: Container) -> None:
 def test_process_1_and_its_children(container: Container) -> None:
     assert container.run("cat", "/proc/1/comm") == "tini"
     container.run("bash", "-c", "(sleep 0.2 &) ; exit 0")
-    states = container.run("bash", "-c", "sleep 0.5; cat /proc/[0-9]*/stat | awk '{print $3}' | sort -u")
-    assert "Z" not in states.split()
+    states = "sleep 0.5; cat /proc/[0-9]*/stat | awk '{print $3}' | sort -u"
+    wait_for(lambda: "Z" not in container.run("bash", "-c", states).split())
 
 
 @pytest.mark.parametrize("user", ["12345:0", "12345:1000", "0:0"])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 from containers import HARDENED, Container, environment, mounted
-from samples import CHELSEA, free_ports
+from samples import CHELSEA, PATIENCE, free_ports, wait_for
 
 from scripts.server.torchserve import Ports
 
@@ -40,7 +40,7 @@ class Load:
     def _ask(self) -> None:
         while not self._failed.is_set():
             try:
-                answer = requests.post(self.url, data=CHELSEA, timeout=60)
+                answer = requests.post(self.url, data=CHELSEA, timeout=PATIENCE)
                 self.outcomes.append(str(answer.status_code))
             except requests.ConnectionError as error:
                 refused = "Connection refused" in str(error)
@@ -56,7 +56,7 @@ class Load:
         if any(error):
             self._failed.set()
         for thread in self._threads:
-            thread.join(120)
+            thread.join()
 
 
 def test_sigterm_under_load_loses_no_request(image: str, store: Path) -> None:
@@ -67,10 +67,7 @@ def test_sigterm_under_load_loses_no_request(image: str, store: Path) -> None:
     with Container(image, *options) as container:
         container.wait_until("healthy")
         with Load(url) as load:
-            deadline = time.monotonic() + 60
-            while len(load.outcomes) < 5 * CLIENTS:
-                assert time.monotonic() < deadline, load.outcomes
-                time.sleep(0.1)
+            wait_for(lambda: len(load.outcomes) >= 5 * CLIENTS)
             container.signal("TERM")
             assert container.wait() == 0
         assert set(load.outcomes) == {"200", "refused"}, load.outcomes
@@ -83,14 +80,15 @@ def test_sigterm_under_load_loses_no_request(image: str, store: Path) -> None:
 
 def test_an_idle_connection_does_not_keep_it(images: dict[str, str]) -> None:
     with Container(images["slim"], "--publish", "127.0.0.1::8080") as container:
-        deadline = time.monotonic() + 60
         with requests.Session() as session:
-            while True:
+
+            def answers() -> bool:
                 with contextlib.suppress(requests.ConnectionError):
-                    if session.get(f"http://127.0.0.1:{container.port()}/ping", timeout=30).status_code == 200:
-                        break
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
+                    url = f"http://127.0.0.1:{container.port()}/ping"
+                    return session.get(url, timeout=PATIENCE).status_code == 200
+                return False
+
+            wait_for(answers)
             container.signal("TERM")
             assert container.wait() == 0
         assert "had no answer" not in container.said()
@@ -105,22 +103,25 @@ def test_a_grace_that_is_over_ends_it_all_the_same(images: dict[str, str], store
 
         def forever() -> Iterator[bytes]:
             for _ in range(100):
-                time.sleep(0.5)
                 yield b"x"
+                sending.set()
+                time.sleep(0.5)
 
         def ask() -> None:
+            url = f"http://127.0.0.1:{ports.inference}/predictions/cat-breeds"
             try:
-                requests.post(f"http://127.0.0.1:{ports.inference}/predictions/cat-breeds", data=forever(), timeout=60)
+                requests.post(url, data=forever(), timeout=PATIENCE)
             except requests.ConnectionError:
                 outcomes.append("cut off")
 
         outcomes: list[str] = []
+        sending = threading.Event()
         thread = threading.Thread(target=ask)
         thread.start()
-        time.sleep(1)
+        assert sending.wait(PATIENCE)
         container.signal("TERM")
-        assert container.wait(30) == 0
-        thread.join(60)
+        assert container.wait() == 0
+        thread.join()
         assert "some had no answer within STOP_GRACE=6 s" in container.said()
         assert outcomes == ["cut off"]
 
@@ -128,10 +129,7 @@ def test_a_grace_that_is_over_ends_it_all_the_same(images: dict[str, str], store
 @pytest.mark.parametrize(("process", "code"), [("org.pytorch.serve.ModelServer", 137), ("haproxy", 1)])
 def test_it_ends_when_a_process_it_needs_dies(images: dict[str, str], process: str, code: int) -> None:
     with Container(images["slim"]) as container:
-        deadline = time.monotonic() + 60
-        while "loading" not in container.said() and "waiting for one" not in container.said():
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        wait_for(lambda: "loading" in container.said() or "waiting for one" in container.said())
         container.kill(process)
         assert container.wait() == code
         assert "ended by itself with code -9" in container.said()
@@ -165,5 +163,5 @@ def test_open_management_with_tokens_starts(images: dict[str, str], store: Path)
     with Container(images["slim"], *options, "--health-interval", "1s") as container:
         container.wait_until("healthy")
         url = f"http://127.0.0.1:{container.port(8081)}/models"
-        assert requests.get(url, timeout=30).status_code == 400
-        assert requests.get(url, headers={"Authorization": "Bearer wrong"}, timeout=30).status_code == 400
+        assert requests.get(url, timeout=PATIENCE).status_code == 400
+        assert requests.get(url, headers={"Authorization": "Bearer wrong"}, timeout=PATIENCE).status_code == 400

@@ -1,12 +1,15 @@
 """Requests that share a batch, on the real server."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from archives import renamed
 from logbook import requests_of
-from samples import CATS, CHELSEA, COFFEE, Send, wait_for
+from samples import CATS, CHELSEA, COFFEE, PATIENCE, Send, wait_for
 
 from scripts.server.torchserve import TorchServe
 
@@ -16,6 +19,16 @@ POISON: dict[int, tuple[dict[str, Any], int, str]] = {
     4: ({"data": CHELSEA[:9000]}, 422, "corrupt_image"),
     6: ({"json": {"image": "?"}}, 400, "bad_base64"),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def patient(server: TorchServe, store: Path, demo_mar: Path) -> Iterator[None]:
+    """The demo again, whose batches wait until they are full."""
+    renamed(demo_mar, store / "patient.mar", "patient", batchSize=8, maxBatchDelay=60_000)
+    server.client.register("patient.mar", PATIENCE)
+    yield
+    server.client.unregister("patient", "1.0", PATIENCE)
+    (store / "patient.mar").unlink()
 
 
 def _at_once(send: Send, wanted: list[dict[str, Any]]) -> list[requests.Response]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from samples import CHELSEA, COFFEE
+from samples import CHELSEA, COFFEE, PATIENCE
 
 from handler.server_settings import ServerSettings
 from handler.settings import Limits, Settings
@@ -43,7 +43,7 @@ def test_curl(server: TorchServe, tmp_path: Path, command: str) -> None:
     script = f"{URL}\n{command} -sS --fail-with-body"
     script = script.replace("127.0.0.1:8080", f"127.0.0.1:{server.ports.inference}")
     script = script.replace("127.0.0.1:8081", f"127.0.0.1:{server.ports.management}")
-    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "error" not in json.loads(done.stdout)
 

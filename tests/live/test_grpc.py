@@ -11,7 +11,7 @@ import pytest
 import ts
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from grpc_tools import protoc
-from samples import CATS, CHELSEA
+from samples import CATS, CHELSEA, PATIENCE
 
 from scripts.server.torchserve import TorchServe
 
@@ -30,11 +30,11 @@ class Client:
 
     def predict(self, model: str, fields: Mapping[str, bytes]) -> Any:
         request = self._request(model_name=model, input=dict(fields))
-        return json.loads(self._unary(request, timeout=60).prediction)
+        return json.loads(self._unary(request, timeout=PATIENCE).prediction)
 
     def stream(self, model: str, fields: Mapping[str, bytes]) -> list[Any]:
         request = self._request(model_name=model, input=dict(fields))
-        return [json.loads(each.prediction) for each in self._stream(request, timeout=60)]
+        return [json.loads(each.prediction) for each in self._stream(request, timeout=PATIENCE)]
 
 
 @pytest.fixture(scope="module")

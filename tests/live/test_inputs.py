@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import requests
-from samples import CATS, CHELSEA, COFFEE, PHOTOS, Send, chelsea
+from samples import CATS, CHELSEA, COFFEE, PATIENCE, PHOTOS, Send, chelsea
 
 from scripts.predict import main as predict
 from scripts.server.torchserve import TorchServe
@@ -125,7 +125,8 @@ def test_predict_script(server: TorchServe, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_describe(server: TorchServe) -> None:
-    [described] = requests.get(f"{server.management}/models/vit", params={"customized": "true"}, timeout=30).json()
+    url, asked = f"{server.management}/models/vit", {"customized": "true"}
+    [described] = requests.get(url, params=asked, timeout=PATIENCE).json()
     custom = described["customizedMetadata"]
     assert [label["name"] for label in custom["labels"]] == ["red", "green", "blue", "round", "striped"]
     assert custom["input_shape"] == [3, 64, 64]

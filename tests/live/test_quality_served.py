@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 
 import numpy as np
-from samples import CHELSEA, free_ports
+from samples import CHELSEA, PATIENCE
 
 from scripts import calibrate, evaluate, score
-from scripts.archive.manifest import read_archive
 from scripts.archive.recipe import Recipe
 from scripts.build_archive import build_archive
 from scripts.build_demo_data import write_data
@@ -15,24 +14,31 @@ from scripts.quality.fitting import calibrated
 from scripts.quality.scores import read_scores
 from scripts.server.torchserve import TorchServe
 
+NAME = "calibrated"
 
-def test_what_was_measured_is_what_is_served(demo_mar: Path, demo_checkpoint: Path, tmp_path: Path) -> None:
+
+def test_what_was_measured_is_what_is_served(
+    server: TorchServe, store: Path, demo_mar: Path, demo_checkpoint: Path, tmp_path: Path
+) -> None:
     data, scores, fitted, card = (tmp_path / name for name in ("data", "scores", "calibration.json", "card.json"))
     listed = write_data(data)
     assert score.main([str(demo_mar), "--data", str(listed), "--output", str(scores)]) == 0
     assert calibrate.main([str(scores), "--output", str(fitted)]) == 0
     flags = ["--calibration", str(fitted), "--card", str(card), "--resamples", "20"]
     assert evaluate.main([str(scores), *flags]) == 0
-    target = tmp_path / "store" / "cat-breeds.mar"
-    build_archive(Recipe(demo_checkpoint, "cat-breeds", version="1.1", calibration=fitted, card=card), target)
+    target = store / f"{NAME}.mar"
+    build_archive(Recipe(demo_checkpoint, NAME, version="1.1", calibration=fitted, card=card), target)
 
-    with TorchServe([read_archive(target)], target.parent, free_ports(), tmp_path / "logs") as server:
-        server.wait_ready()
-        described = server.client.details("cat-breeds", "1.1")
-        named = server.client.scores("cat-breeds", "1.1", CHELSEA, 60)
-        url = f"{server.inference}/predictions/cat-breeds"
+    server.client.register(target.name, PATIENCE)
+    try:
+        described = server.client.details(NAME, "1.1", PATIENCE)
+        named = server.client.scores(NAME, "1.1", CHELSEA, PATIENCE)
+        url = f"{server.inference}/predictions/{NAME}"
         again = ["--url", url, "--management", server.management, "--data", str(listed)]
         assert score.main([*again, "--output", str(tmp_path / "served")]) == 0
+    finally:
+        server.client.unregister(NAME, "1.1", PATIENCE)
+        target.unlink()
 
     content = json.loads(fitted.read_text())
     assert described["calibration"] == content["calibration"]

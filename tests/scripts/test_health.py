@@ -1,4 +1,4 @@
-"""The three questions, to a server that answers what the tests say; tests/live/test_health_verb.py asks a real one."""
+"""The three questions, to a stub that answers what the tests say; tests/live/test_health_served.py asks a server."""
 
 import json
 import zipfile

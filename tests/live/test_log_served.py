@@ -3,7 +3,7 @@
 import http.client
 
 from logbook import events, requests_of, said
-from samples import CHELSEA, Send, wait_for
+from samples import CHELSEA, PATIENCE, Send, wait_for
 
 from scripts.server.torchserve import TorchServe
 
@@ -31,7 +31,7 @@ def test_each_line_is_json_and_one_request_is_one_line(server: TorchServe, send:
 
 def test_what_the_front_end_refuses_is_one_line_in_the_access_log(server: TorchServe) -> None:
     path = f"/predictions/{CLIENT.replace(' ', '')}"
-    connection = http.client.HTTPConnection("127.0.0.1", server.ports.inference, timeout=30)  # escapes nothing
+    connection = http.client.HTTPConnection("127.0.0.1", server.ports.inference, timeout=PATIENCE)  # escapes nothing
     connection.request("POST", path, b"x")
     assert connection.getresponse().status == 404
     connection.close()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from samples import CHELSEA, Send, chelsea, encode, noise
+from samples import CHELSEA, PATIENCE, Send, chelsea, encode, noise
 
 from handler import errors
 from scripts.paths import ROOT
@@ -127,7 +127,7 @@ PART = b'--B\r\nContent-Disposition: form-data; name="%b"; filename="x"\r\nConte
 def test_odd_bytes_on_the_wire(server: TorchServe, header: bytes, body: bytes, code: str) -> None:
     """What no well-meant client library sends. That no worker died of it is asserted where the server stops."""
     head = b"POST /predictions/cat-breeds HTTP/1.1\r\nHost: x\r\n%b\r\nContent-Length: %d\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", server.ports.inference), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", server.ports.inference), timeout=PATIENCE) as connection:
         connection.sendall(head % (header, len(body)) + body)
         answer = HTTPResponse(connection)
         answer.begin()

@@ -1,12 +1,13 @@
-"""scripts/health.py asks the real server."""
+"""scripts/health.py asks the real server; tests/scripts/test_health.py has all its answers, from a stub."""
 
 import json
 import shutil
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from archives import with_wrong_golden
+from samples import PATIENCE
 
 from scripts.health import main
 from scripts.server.torchserve import TorchServe
@@ -16,7 +17,7 @@ Ask = Callable[..., tuple[int, str]]
 
 @pytest.fixture
 def ask(server: TorchServe, capsys: pytest.CaptureFixture[str]) -> Ask:
-    def ask(*arguments: str | Path) -> tuple[int, str]:
+    def ask(*arguments: str | float | Path) -> tuple[int, str]:
         capsys.readouterr()
         addresses = ["--inference", server.inference, "--management", server.management]
         code = main([*map(str, arguments), *addresses])
@@ -31,20 +32,17 @@ def test_yes(ask: Ask, question: str) -> None:
 
 
 def test_deep_classifies_the_golden_photos_of_each_model(ask: Ask, store: Path) -> None:
-    code, said = ask("deep", "--json", "--timeout", "60", "--model-store", store)
+    code, said = ask("deep", "--json", "--timeout", PATIENCE, "--model-store", store)
     assert (code, json.loads(said)["ok"]) == (0, True)
 
 
 def test_deep_says_what_is_wrong(ask: Ask, demo_mar: Path, tmp_path: Path) -> None:
-    question = ("deep", "--expect", "cat-breeds", "--model-store", tmp_path)
+    question = ("deep", "--expect", "cat-breeds", "--model-store", tmp_path, "--timeout", PATIENCE)
     assert ask(*question) == (
         1,
         f"unhealthy: cat-breeds 1.0: not in {tmp_path}, expected its archive with the golden images",
     )
-    with zipfile.ZipFile(demo_mar) as old, zipfile.ZipFile(tmp_path / "cat-breeds.mar", "w") as other:
-        for name in old.namelist():
-            content = old.read(name)
-            other.writestr(name, content.replace(b"0.7379", b"0.9379") if name == "golden.json" else content)
+    with_wrong_golden(demo_mar, tmp_path / "cat-breeds.mar", 0.2)
     code, said = ask(*question)
     assert code == 1
     assert said == ("unhealthy: cat-breeds 1.0: chelsea.png: 'tabby' scores 0.7379, expected 0.9379 within 0.01")

@@ -1,0 +1,16 @@
+"""How pytest ends when it is told to."""
+
+import signal
+from types import FrameType
+
+
+def end_in_order_on_sigterm() -> None:
+    """SIGTERM then does what Ctrl-C does: the fixtures are torn down, and so stop the servers that they started. These
+    run in sessions of their own, and would outlive a pytest that dies at once. Only the first one counts: another must
+    not cut the stop short."""
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt("SIGTERM")
