@@ -25,6 +25,7 @@ from samples import CHELSEA, PATIENCE, TINY, TINY_LABELS, Send, random_weights
 from scripts.archive.manifest import Archive
 from scripts.paths import ROOT
 from scripts.server.torchserve import TorchServe
+from scripts.server.worker_log import WorkerLog
 
 
 def _register(server: TorchServe, archive: str) -> requests.Response:
@@ -75,9 +76,10 @@ def test_a_wrong_archive_does_not_become_ready_and_its_last_line_says_why(
     (store / "sound.mar").unlink()
     cause = "thresholds.json: 'ant': 1.4, expected a number above 0 and below 1"
     try:
+        log = WorkerLog(server.logs)
         assert _register(server, "wrong.mar").status_code == 500
         assert not server.ready(archive)
-        assert cause in (server.worker_failure(archive) or "")
+        assert cause in (log.death(archive.name, archive.version) or "")
         printed = [each["message"] for each in said(server) if each.get("thread", "").endswith("-wrong_1.0-stdout")]
         # The worker's own last line; those of its further tries may have begun by now.
         last = max(index for index, line in enumerate(printed) if "LoadError" in line)
