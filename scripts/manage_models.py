@@ -17,9 +17,10 @@ from scripts.paths import LOGS
 from scripts.server.client import ApiError, Client
 from scripts.server.connection import add_server_options, make_client
 from scripts.server.frontend import FrontEndError
-from scripts.server.lifecycle import Lifecycle, LifecycleError
+from scripts.server.lifecycle import Lifecycle
 from scripts.server.progress import show_progress
 from scripts.server.readiness import ready_workers
+from scripts.server.versions import LifecycleError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
