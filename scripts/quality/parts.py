@@ -54,7 +54,7 @@ def check_same_split(parts: Sequence[Part], count: int) -> None:
 
 
 def check_complete(directory: Path, parts: Sequence[Part], images: int | None) -> None:
-    """Raises LoadError, which names the shard or the file that is missing, incomplete or too much.
+    """Raises LoadError, which names what is missing, incomplete or scored twice.
 
     images: in the data, all shards together; None where the files don't say.
     """
@@ -82,5 +82,5 @@ def _check_shard(directory: Path, shard: Shard, parts: Sequence[Part], images: i
     if rows != size:
         advice = "run the same scripts/score.py command again" if rows < size else "use a new --output for scores"
         raise LoadError(
-            directory, f"shard {shard[0]}/{shard[1]} has {rows} rows, expected {size}, one an image: {advice}"
+            directory, f"shard {shard[0]}/{shard[1]} has {rows} rows, expected {size}, one for each image: {advice}"
         )

@@ -225,7 +225,7 @@ def test_a_shard_of_another_model_is_refused_before_the_first_image(numbers: Pat
 def test_an_interrupted_run_is_not_read_as_a_whole(numbers: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         score.score(Counting(limit=13), numbers, tmp_path / "out", (1, 1), 5)
-    with pytest.raises(LoadError, match="shard 1/1 has 10 rows, expected 20, one an image: run the same"):
+    with pytest.raises(LoadError, match="shard 1/1 has 10 rows, expected 20, one for each image: run the same"):
         read_scores(tmp_path / "out")
 
 

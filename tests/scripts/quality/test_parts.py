@@ -42,7 +42,7 @@ def test_another_split_beside_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("images", [IMAGES, None])
-def test_shards_that_are_missing(tmp_path: Path, images: int | None) -> None:
+def test_missing_shards_are_listed(tmp_path: Path, images: int | None) -> None:
     for index in (1, 2, 4, 5, 6, 8):
         write(tmp_path, (index, 8), [shard_size(IMAGES, (index, 8))], images)
     with pytest.raises(LoadError, match=r"shard 3/8, 7/8 is missing, expected all 8: run scripts/score\.py --shard"):
@@ -50,7 +50,7 @@ def test_shards_that_are_missing(tmp_path: Path, images: int | None) -> None:
 
 
 @pytest.mark.parametrize("images", [IMAGES, None])
-def test_files_that_are_missing(tmp_path: Path, images: int | None) -> None:
+def test_missing_files_are_listed(tmp_path: Path, images: int | None) -> None:
     write(tmp_path, (1, 1), [8, 4, 4, 4], images)
     (tmp_path / part_name((1, 1), 0)).unlink()
     (tmp_path / part_name((1, 1), 2)).unlink()
@@ -62,13 +62,15 @@ def test_files_that_are_missing(tmp_path: Path, images: int | None) -> None:
 def test_an_interrupted_shard(tmp_path: Path) -> None:
     write(tmp_path, (1, 2), [5, 5])
     write(tmp_path, (2, 2), [5])
-    with pytest.raises(LoadError, match=r"shard 2/2 has 5 rows, expected 10, one an image: run the same scripts/score"):
+    with pytest.raises(
+        LoadError, match=r"shard 2/2 has 5 rows, expected 10, one for each image: run the same scripts/score"
+    ):
         read_scores(tmp_path)
 
 
-def test_images_that_come_twice(tmp_path: Path) -> None:
+def test_images_that_were_scored_twice(tmp_path: Path) -> None:
     write(tmp_path, (1, 1), [IMAGES, 5])
-    with pytest.raises(LoadError, match=r"shard 1/1 has 25 rows, expected 20, one an image: use a new --output"):
+    with pytest.raises(LoadError, match=r"shard 1/1 has 25 rows, expected 20, one for each image: use a new --output"):
         read_scores(tmp_path)
 
 
