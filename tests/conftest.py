@@ -1,11 +1,15 @@
 """What tests of several folders share: models, archives, and one running TorchServe. Nothing here is to be changed by a
 test, but for `tiny_directory`; whoever registers a model unregisters it again."""
 
+import os
 import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+# Before torch is imported: its threads then sleep while they wait, and leave the cores to the servers under test.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import pytest
 import requests

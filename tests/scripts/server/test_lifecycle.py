@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from handler.settings import ServerSettings, Settings
+from handler.server_settings import ServerSettings
+from handler.settings import Settings
 from scripts.archive.manifest import Archive
 from scripts.archive.outline import CheckedArchive
 from scripts.server.client import ApiError, Client
