@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Whether config.properties, the environment and the archives of a model store fit each other: a line for each clash.
+"""Checks that config.properties, the environment and the archives of a model store are compatible. Prints a line for
+each clash.
 
-Exit codes: 0 nothing clashes, 1 something does or can't be read, 2 wrong usage.
+Exit codes: 0 no clash, 1 a clash or an unreadable file, 2 wrong usage.
 """
 
 import argparse

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Whether a server is live, ready or right, in one line.
+"""Checks a server and prints the result in one line.
 
 live   Java answers /ping
-ready  every expected model has a READY worker; this is what Docker's HEALTHCHECK asks
-deep   and each answers its archive's golden images, over HTTP and in time, with the scores that it was built with
+ready  and every expected model has a READY worker; Docker's HEALTHCHECK asks this
+deep   and every model gives its archive's golden inputs the scores that they had at build, over HTTP and in time; an
+       archive without golden inputs (self_check: false) has nothing to compare
 
 Exit codes: 0 yes, 1 no, 2 wrong usage.
 """
@@ -18,7 +19,7 @@ from pathlib import Path
 from handler.errors import LoadError
 from scripts.archive.manifest import find_archives
 from scripts.paths import MODEL_STORE
-from scripts.server.client import ApiError, Client
+from scripts.server.client import TIMEOUT, ApiError, Client
 from scripts.server.connection import add_server_options, make_client
 from scripts.server.frontend import FrontEndError
 from scripts.server.readiness import unreadiness
@@ -52,7 +53,7 @@ def _ready(client: Client, options: argparse.Namespace) -> str | None:
 def _deep(client: Client, options: argparse.Namespace) -> str | None:
     if (reason := unreadiness(client, options.expect)) is not None:
         return reason
-    # NumPy is needed here only, and takes longer than the two questions above.
+    # These import NumPy, which takes longer than the two checks above.
     from scripts.archive.outline import read_golden_inputs, read_outline
     from scripts.server.proof import golden_difference
 
@@ -61,12 +62,12 @@ def _deep(client: Client, options: argparse.Namespace) -> str | None:
         version = client.describe(model)["modelVersion"]
         archive = archives.get((model, version))
         if archive is None:
-            return f"{model} {version}: not in {options.model_store}, expected its archive with the golden images"
+            return f"{model} {version}: not in {options.model_store}, expected its archive with the golden inputs"
         outline = read_outline(archive)
         golden, tolerance = read_golden_inputs(outline), outline.settings.golden_tolerance
-        off = golden_difference(client, model, version, outline.labels, golden, tolerance, options.timeout)
-        if off is not None:
-            return f"{model} {version}: {off}"
+        difference = golden_difference(client, model, version, outline.labels, golden, tolerance, options.timeout)
+        if difference is not None:
+            return f"{model} {version}: {difference}"
     return None
 
 
@@ -81,10 +82,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("question", nargs="?", choices=QUESTIONS, default="ready", help="default: %(default)s")
-    add("--expect", metavar="MODEL", action="append", default=[], help="once for each; else every registered model")
-    add("--timeout", type=float, default=5.0, help="seconds for /ping, or for a model's golden images (default: 5)")
-    add("--model-store", type=Path, default=MODEL_STORE, help="for deep: where the archives are (default: %(default)s)")
-    add("--json", action="store_true", help="for machines")
+    add(
+        "--expect",
+        metavar="MODEL",
+        action="append",
+        default=[],
+        help="repeat it for each model (default: all registered)",
+    )
+    seconds = "seconds for /ping, and for all golden inputs of a model (default: %(default)s)"
+    add("--timeout", type=float, default=TIMEOUT, help=seconds)
+    add("--model-store", type=Path, default=MODEL_STORE, help="for deep: the archives (default: %(default)s)")
+    add("--json", action="store_true", help="print JSON")
     add_server_options(parser)
     return parser
 

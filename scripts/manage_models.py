@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Versions of a model on a running server: list, register, promote, roll back, scale, unregister. What serves goes on
-serving, whatever fails.
+"""Manages the versions of a model on a running server: list, register, promote, roll back, scale, unregister. Whatever
+fails, the version that serves keeps serving.
 
 Exit codes: 0 done, 1 refused or failed and undone, 2 wrong usage, 3 the server can't be reached or refused.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from handler.errors import LoadError
 from scripts.archive.outline import check_archive
+from scripts.arguments import whole
 from scripts.paths import LOGS
 from scripts.server.client import ApiError, Client
 from scripts.server.connection import add_server_options, make_client
@@ -62,17 +63,17 @@ def _list(client: Client, model: str | None, as_json: bool) -> None:
     rows = []
     for name in [model] if model is not None else sorted(client.models()):
         serving = client.describe(name)["modelVersion"]
-        for one in client.versions(name):
+        for state in client.versions(name):
             rows.append(
                 {
                     "model": name,
-                    "version": one["modelVersion"],
-                    "serves": one["modelVersion"] == serving,
-                    "ready": ready_workers(one),
-                    "workers": len(one["workers"]),
-                    "waiting": one["jobQueueStatus"]["pendingRequests"],
-                    "batch_size": one["batchSize"],
-                    "archive": one["modelUrl"],
+                    "version": state["modelVersion"],
+                    "serves": state["modelVersion"] == serving,
+                    "ready": ready_workers(state),
+                    "workers": len(state["workers"]),
+                    "waiting": state["jobQueueStatus"]["pendingRequests"],
+                    "batch_size": state["batchSize"],
+                    "archive": state["modelUrl"],
                 }
             )
     if as_json:
@@ -107,9 +108,15 @@ def _fail(message: str, code: int) -> int:
 def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     add_server_options(common)
-    common.add_argument("--logs", metavar="DIR", type=Path, default=LOGS, help="its logs, for a worker's own words")
+    common.add_argument(
+        "--logs",
+        metavar="DIR",
+        type=Path,
+        default=LOGS,
+        help="directory of its logs, for a worker's error (default: %(default)s)",
+    )
     changes = argparse.ArgumentParser(add_help=False)
-    changes.add_argument("--dry-run", action="store_true", help="check, and say what would be done")
+    changes.add_argument("--dry-run", action="store_true", help="check, and print what would be done")
     waits = argparse.ArgumentParser(add_help=False)
     waits.add_argument("--timeout", type=float, default=300.0, help="seconds for workers to load (default: 300)")
 
@@ -119,15 +126,22 @@ def _parser() -> argparse.ArgumentParser:
     def add(verb: str, summary: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
         return verbs.add_parser(verb, help=summary, description=summary, parents=[*parents, common])
 
-    verb = add("list", "models, versions, workers; ● marks the version that serves")
+    verb = add("list", "list models, versions and workers; ● marks the version that serves")
     verb.add_argument("model", nargs="?")
-    verb.add_argument("--json", action="store_true", help="for machines")
+    verb.add_argument("--json", action="store_true", help="print JSON")
 
-    verb = add("register", "check an archive of the model store, load it beside what serves, prove it", changes, waits)
-    verb.add_argument(
-        "archive", type=Path, help="the file, as this machine sees it; its name is what the server looks for"
+    verb = add(
+        "register",
+        "check an archive, load it beside the version that serves, compare its golden inputs",
+        changes,
+        waits,
     )
-    verb.add_argument("--promote", action="store_true", help="and let it serve")
+    verb.add_argument(
+        "archive",
+        type=Path,
+        help="its path on this machine; the server looks for the same file name in its model store",
+    )
+    verb.add_argument("--promote", action="store_true", help="then let it serve")
 
     verb = add("promote", "let a version serve", changes)
     verb.add_argument("model")
@@ -135,24 +149,18 @@ def _parser() -> argparse.ArgumentParser:
 
     verb = add("rollback", "let the other version serve again", changes)
     verb.add_argument("model")
-    verb.add_argument("--to", metavar="VERSION", help="needed if there are several others")
+    verb.add_argument("--to", metavar="VERSION", help="required if there are several others")
 
     verb = add("scale", "set a version's number of workers", changes, waits)
     verb.add_argument("model")
     verb.add_argument("version")
-    verb.add_argument("workers", type=_workers)
+    verb.add_argument("workers", type=whole(1, 1024))
 
     verb = add("unregister", "remove a version when its queue is empty", changes)
     verb.add_argument("model")
     verb.add_argument("version")
-    verb.add_argument("--force", action="store_true", help="also the last one, after which nothing answers")
+    verb.add_argument("--force", action="store_true", help="even the last version, after which nothing answers")
     return parser
-
-
-def _workers(text: str) -> int:
-    if not text.isdigit() or not 1 <= int(text) <= 1024:
-        raise argparse.ArgumentTypeError(f"{text}, expected a number from 1 to 1024")
-    return int(text)
 
 
 if __name__ == "__main__":

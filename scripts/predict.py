@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Classifies photos with a running server and prints a table of labels. Needs `requests` and nothing of this project.
+"""Classifies photos with a running server and prints their labels. It needs `requests` and nothing of this project.
 
 Exit codes: 0 every photo was classified, 1 the server refused a photo or a photo can't be read, 2 wrong usage,
 3 the server can't be reached or failed.
@@ -34,14 +34,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def classify(session: requests.Session, options: argparse.Namespace, photo: Path) -> dict[str, Any]:
-    """{photo, status, exit_code} with the server's `answer`, or with the `error` that was met on the way."""
+    """Returns {photo, status, exit_code} with the server's `answer`, or with an `error`."""
     headers = {"Content-Type": "application/octet-stream"}
-    asked = {
+    wanted = {
         "X-Threshold": options.threshold,
         "X-Top-K": options.top_k,
         "X-All-Scores": "true" if options.all else None,
     }
-    headers |= {name: str(value) for name, value in asked.items() if value is not None}
+    headers |= {name: str(value) for name, value in wanted.items() if value is not None}
     result: dict[str, Any] = {"photo": str(photo), "status": None}
     try:
         response = session.post(options.url, data=photo.read_bytes(), headers=headers, timeout=options.timeout)
@@ -73,14 +73,14 @@ def _error_text(answer: Any) -> str:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The labels that fired, marked, and the best of the rest."""
+    """A result as lines of text: the labels that fired, marked, and the best others."""
     if "error" in result:
         status = f" ({result['status']})" if result["status"] else ""
         return f"{result['photo']}\n  error{status}: {result['error']}"
     answer = result["answer"]
     model = answer["model"]
-    fired = {each["index"] for each in answer["labels"]}
-    rows = {each["index"]: each for each in answer["labels"] + answer["top_k"]}
+    fired = {label["index"] for label in answer["labels"]}
+    rows = {label["index"]: label for label in answer["labels"] + answer["top_k"]}
     for index, (name, score) in enumerate(answer.get("scores", {}).items()):
         rows.setdefault(index, {"name": name, "index": index, "score": score, "threshold": None})
     width = max((len(row["name"]) for row in rows.values()), default=0)
@@ -105,10 +105,10 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("photo", nargs="+", type=Path)
     add("--url", default=URL, help="default: %(default)s")
-    add("--threshold", help="for this request: a number, or JSON such as '{\"lynx\": 0.2}'")
-    add("--top-k", type=int, help="how many of the best scores to show")
+    add("--threshold", help="for these photos: a number, or JSON such as '{\"lynx\": 0.2}'")
+    add("--top-k", type=int, help="number of best scores to show")
     add("--all", action="store_true", help="show every score")
-    add("--json", action="store_true", help="a JSON object a line, for machines")
+    add("--json", action="store_true", help="print a JSON object for each photo")
     add("--timeout", type=float, default=60.0, help="seconds to wait for an answer (default: %(default)s)")
     return parser
 

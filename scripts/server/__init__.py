@@ -1,1 +1,1 @@
-"""Running TorchServe as a child process: find Java, start, wait until models can answer, stop."""
+"""Starting, watching and stopping TorchServe and haproxy, and the clients that talk to them."""

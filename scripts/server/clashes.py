@@ -1,4 +1,4 @@
-"""Settings that can't meet each other, across the front end, an archive and the environment: each in one line."""
+"""Settings of the front end, an archive and the environment that contradict each other."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -8,24 +8,24 @@ from scripts.archive.manifest import Archive
 from scripts.archive.outline import Outline, read_outline
 from scripts.server.frontend import FrontEnd
 
-# Bytes that a pixel of a photo takes at the least: what Pillow's default JPEG quality made of scikit-image's photos
-# was 0.15 (chelsea, astronaut) to 0.19 (motorcycle).
-PHOTO = 0.15
+# The fewest bytes that a pixel of a JPEG takes. At Pillow's default quality scikit-image's photos take 0.15 (chelsea,
+# astronaut) to 0.19 (motorcycle).
+JPEG_BYTES = 0.15
 BASE64 = 4 / 3
-# Bytes of one label in an answer, beside its name: in `scores`, in `labels` and in `top_k`.
+# Bytes of a label in an answer, without its name: once in `scores`, and in each of `labels` and `top_k`.
 SCORE, LABEL = 30, 100
 
 
 def read_clashes(front: FrontEnd, archives: Sequence[Archive]) -> list[str]:
-    """A line for each clash, and for each archive whose settings can't be read; none if all is well. What clashes in
-    the front end alone is a FrontEndError."""
-    found = []
+    """A line for each clash, and for each archive whose settings can't be read. Clashes within the front end are a
+    FrontEndError when it is read."""
+    clashes = []
     for archive in archives:
         try:
-            found += find_clashes(front, read_outline(archive))
+            clashes += find_clashes(front, read_outline(archive))
         except LoadError as error:
-            found.append(str(error))
-    return found
+            clashes.append(str(error))
+    return clashes
 
 
 def find_clashes(front: FrontEnd, outline: Outline) -> list[str]:
@@ -55,13 +55,13 @@ def _clashes(front: FrontEnd, model: Outline) -> Iterator[str]:
             f"max_image_bytes {limits.max_image_bytes} is {base64} as base64, over max_request_size "
             f"{front.max_request_size}: such an image gets 413 before the handler can say why"
         )
-    photo = int(limits.max_pixels * PHOTO)
+    photo = int(limits.max_pixels * JPEG_BYTES)
     if photo > limits.max_image_bytes:
         yield (
             f"max_pixels {limits.max_pixels} takes {photo} bytes or more as JPEG, over max_image_bytes "
             f"{limits.max_image_bytes}: such a photo can't be sent"
         )
-    # A worker sends the answers of a batch in one message.
+    # A worker sends all answers of a batch in one message.
     image = sum(SCORE + 2 * LABEL + 3 * len(json.dumps(name)) for name in model.labels)
     answers = server.batchSize * limits.max_images * image
     if answers > front.max_response_size:

@@ -1,4 +1,4 @@
-"""Clients that ask without pause, each over connections of its own: for the soak, the measurements and the tests."""
+"""Clients that send requests without pause, each over its own connection: for measurements and tests."""
 
 import json
 import threading
@@ -18,17 +18,17 @@ TIMEOUT = 120.0  # seconds
 
 @dataclass(frozen=True)
 class Question:
-    """One request, and what it must be answered with."""
+    """A request and its expected answer."""
 
     body: bytes
     status: int = 200
-    label: str | None = None  # one that must be given
+    label: str | None = None  # a label that the answer must have
 
 
 @dataclass(frozen=True)
 class Reply:
     question: Question
-    status: int | None  # None: no answer, and `text` says why
+    status: int | None  # None if there was no answer; `text` then has the cause
     text: str
     started: float  # of time.monotonic()
     seconds: float
@@ -41,10 +41,10 @@ class Reply:
 
 
 class Load:
-    """Asks while the block runs, or until `limit` questions are asked. Use it as a context manager."""
+    """Sends questions while the block runs, or until `limit` of them are sent. Use it as a context manager."""
 
     def __init__(self, url: str, clients: int, ask: Callable[[int], Question], limit: int | None = None) -> None:
-        """ask: the question with this number."""
+        """ask: returns the question with a number, from 0 on."""
         self.replies: list[Reply] = []
         self._url = url
         self._ask = ask

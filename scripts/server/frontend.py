@@ -1,5 +1,5 @@
-"""What the container's front end listens on, read from config.properties and the TS_ variables that win over it, and
-refused where it would open what must not be open."""
+"""The settings of TorchServe's front end, from config.properties and the TS_ variables that override it. Settings that
+would expose the management API are refused."""
 
 import re
 from collections.abc import Mapping
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-# The container's own: sockets, keys and unpacked archives go here.
+# The container's working directory for sockets, tokens and unpacked archives.
 HOME = Path("/tmp/torchserve")  # noqa: S108
-JAVA_GRACE = 5  # seconds of the stop that Java may take; here it took 2.4
+JAVA_GRACE = 5  # seconds that Java may take to stop; measured: 2.4
 
 
 class FrontEndError(Exception):
-    """Settings that clash or that can't be read; the message names them."""
+    """Settings that clash or are unreadable; the message names them."""
 
 
 @dataclass(frozen=True)
@@ -23,20 +23,20 @@ class Address:
 
     @classmethod
     def parse(cls, key: str, text: str) -> Self:
-        """Reads `http://HOST:PORT`. TLS ends before this server."""
-        found = re.fullmatch(r"http://([^:/]+):(\d{1,5})", text)
-        if found is None or not 0 < int(found[2]) < 65535:
+        """Reads `http://HOST:PORT`. TLS must be terminated before this server."""
+        match = re.fullmatch(r"http://([^:/]+):(\d{1,5})", text)
+        if match is None or not 0 < int(match[2]) < 65535:
             raise FrontEndError(f"{key}: {text}, expected http://HOST:PORT")
-        return cls(found[1], int(found[2]))
+        return cls(match[1], int(match[2]))
 
     @property
     def loopback(self) -> bool:
-        """By its numbers: a name that begins with 127 may be anywhere."""
+        """Whether the host is an address of the loopback interface; a name that begins with 127 may be any host."""
         return self.host == "localhost" or re.fullmatch(r"127(\.\d{1,3}){3}", self.host) is not None
 
     @property
     def url(self) -> str:
-        """How a process in the same container reaches it."""
+        """The URL for a process on the same machine."""
         anywhere = self.host == "0.0.0.0"  # noqa: S104
         return f"http://{'127.0.0.1' if anywhere else self.host}:{self.port}"
 
@@ -54,9 +54,9 @@ class FrontEnd:
     tokens: bool
     max_request_size: int  # bytes
     max_response_size: int  # bytes
-    job_queue_size: int  # requests that wait for a model whose archive says no other number
-    request_timeout: int  # seconds that a request may take in all, its time in the queue included
-    stop_grace: int  # seconds from SIGTERM to the end, at the most
+    job_queue_size: int  # requests that may wait for a model, unless its archive has another number
+    request_timeout: int  # seconds that a request may take, including its time in the queue
+    stop_grace: int  # most seconds from SIGTERM to the end
 
     def __post_init__(self) -> None:
         if not self.management.loopback and not self.tokens:
@@ -76,14 +76,14 @@ class FrontEnd:
             "grpc_inference_port": self.grpc_inference.port,
             "grpc_management_port": self.grpc_management.port,
         }
-        for key, port in ports.items():
+        for port in ports.values():
             same = [other for other in ports if ports[other] == port]
             if len(same) > 1:
-                raise FrontEndError(f"{' and '.join(same)} have one port, {port}, expected a port for {key} alone")
+                raise FrontEndError(f"{' and '.join(same)} have one port, {port}, expected a different port for each")
 
 
 def read_front_end(config: Path, environment: Mapping[str, str]) -> FrontEnd:
-    """Raises FrontEndError. A variable TS_KEY wins over the file, as TorchServe has it."""
+    """Raises FrontEndError. As in TorchServe, a variable TS_KEY overrides the file."""
     settings = _read_properties(config)
     settings |= {name[3:].lower(): value for name, value in environment.items() if name.startswith("TS_")}
 
@@ -119,8 +119,8 @@ def read_front_end(config: Path, environment: Mapping[str, str]) -> FrontEnd:
 
 
 def _read_properties(path: Path) -> dict[str, str]:
-    """The `key=value` lines of a Java properties file. What Java would read otherwise is refused: escapes, continued
-    lines, other separators, and the variables that TorchServe puts in place of $$NAME$$."""
+    """The `key=value` lines of a Java properties file. Raises FrontEndError for what Java would read in another way:
+    escapes, continued lines, other separators, and $$NAME$$, which TorchServe replaces by a variable."""
     settings = {}
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

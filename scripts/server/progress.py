@@ -1,9 +1,9 @@
-"""How far something is, for whoever watches a terminal."""
+"""A progress line on a terminal."""
 
 import sys
 
 
 def show_progress(line: str) -> None:
-    """A line that is written over on a terminal, and left out elsewhere; an empty one clears it."""
+    """Replaces the progress line; an empty text clears it. Prints nothing if stdout is not a terminal."""
     if sys.stdout.isatty():
         print(f"\r\033[K{line}", end="", flush=True)

@@ -1,4 +1,4 @@
-"""Whether a version answers its archive's golden inputs as it did when it was built: over HTTP, the whole way."""
+"""Compares the scores that a version gives its golden inputs over HTTP with those that they had at build."""
 
 import time
 from collections.abc import Sequence
@@ -18,18 +18,18 @@ def golden_difference(
     tolerance: float,
     timeout: float,
 ) -> str | None:
-    """The first answer that is off by more than the tolerance, failed, or came after `timeout` seconds for all of
-    them; None if there is none."""
+    """Says which golden input failed first: its scores differ by more than the tolerance, or it got no answer within
+    `timeout` seconds for all of them. None if all are answered as expected."""
     deadline = time.monotonic() + timeout
-    for each in golden:
+    for example in golden:
         left = deadline - time.monotonic()
         try:
-            scores = client.scores(model, version, each.image, max(left, 0.001))
+            scores = client.scores(model, version, example.image, max(left, 0.001))
         except ApiError as error:
-            return f"{each.name}: {error}" if left > 0 else f"{each.name}: no answer within {timeout:g} s"
+            return f"{example.name}: {error}" if left > 0 else f"{example.name}: no answer within {timeout:g} s"
         if set(scores) != set(labels):
-            return f"{each.name}: scores of other labels than the archive has"
-        difference = each.difference(np.array([scores[label] for label in labels]), labels, tolerance)
+            return f"{example.name}: the server's labels differ from the archive's"
+        difference = example.difference(np.array([scores[label] for label in labels]), labels, tolerance)
         if difference is not None:
-            return f"{each.name}: {difference}"
+            return f"{example.name}: {difference}"
     return None

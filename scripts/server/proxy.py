@@ -14,7 +14,8 @@ from scripts.server.frontend import FrontEnd
 
 logger = logging.getLogger("haproxy")
 
-LEVELS = {"[NOTICE]": logging.INFO, "[WARNING]": logging.WARNING, "[ALERT]": logging.ERROR}
+# haproxy warns of what is normal: that readiness was set, that it stops.
+LEVELS = {"[NOTICE]": logging.INFO, "[WARNING]": logging.INFO, "[ALERT]": logging.ERROR}
 
 
 class Proxy:

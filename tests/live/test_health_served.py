@@ -40,7 +40,7 @@ def test_deep_says_what_is_wrong(ask: Ask, demo_mar: Path, tmp_path: Path) -> No
     question = ("deep", "--expect", "cat-breeds", "--model-store", tmp_path, "--timeout", PATIENCE)
     assert ask(*question) == (
         1,
-        f"unhealthy: cat-breeds 1.0: not in {tmp_path}, expected its archive with the golden images",
+        f"unhealthy: cat-breeds 1.0: not in {tmp_path}, expected its archive with the golden inputs",
     )
     with_wrong_golden(demo_mar, tmp_path / "cat-breeds.mar", 0.2)
     code, said = ask(*question)
