@@ -194,7 +194,7 @@ def test_what_would_leave_nobody_serving_is_refused(stub: type[ManagedStub], sto
     assert "managed 2.0 has no READY worker; 1.0 serves as before" in said
     code, said = manage("register", store / "two.mar")
     assert code == 1
-    assert "is registered and has no READY worker, so its contents can't be told" in said
+    assert "is registered and has no READY worker, so its contents can't be compared" in said
     code, said = manage("unregister", NAME, "1.0", "--force")
     assert code == 1
     assert "managed 1.0 serves; promote another version first" in said

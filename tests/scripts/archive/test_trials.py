@@ -38,9 +38,7 @@ def _try(demo_mar: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault) -> tuple
     shown = []
     monkeypatch.setattr(trials, "compile_network", lambda *_: None)
     monkeypatch.setattr(trials, "use_threads", lambda *_: None)
-    monkeypatch.setattr(
-        trials, "Classifier", SimpleNamespace(load=lambda directory, device, **settings: Network(settings, fault))
-    )
+    monkeypatch.setattr(trials, "Classifier", SimpleNamespace(load=lambda *_, **settings: Network(settings, fault)))
     found = try_networks(demo_mar, [b""], CPU, lambda settings, result: shown.append(f"{settings['engine']} {result}"))
     return found, shown
 
