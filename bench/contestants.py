@@ -19,6 +19,7 @@ from bench.load import Body
 from scripts.archive.manifest import Archive, read_archive
 from scripts.archive.outline import read_outline
 from scripts.server.process_group import stop_group
+from scripts.server.session import direct_session
 from scripts.server.torchserve import GRACE, Ports, ServerError, TorchServe
 
 READY = 120.0  # seconds
@@ -67,9 +68,11 @@ class Contestant(ABC):
         """Raises ServerError unless it recognises the cat on scikit-image's photo `chelsea`."""
         photo_bytes = photo.read_bytes()
         if self.body == "form":
-            answer = requests.post(self.url, files={"image": ("image.jpg", photo_bytes, "image/jpeg")}, timeout=60)
+            sent: dict[str, Any] = {"files": {"image": ("image.jpg", photo_bytes, "image/jpeg")}}
         else:
-            answer = requests.post(self.url, data=photo_bytes, timeout=60)
+            sent = {"data": photo_bytes}
+        with direct_session() as session:
+            answer = session.post(self.url, timeout=60, **sent)
         if answer.status_code != 200:
             raise ServerError(f"{self.name}: {answer.status_code}: {answer.text}")
         content = answer.json()
@@ -124,8 +127,8 @@ class Process(Contestant):
             )
         deadline = time.monotonic() + READY
         while True:
-            with suppress(requests.RequestException):
-                requests.get(self.url, timeout=5)  # any answer will do: it wants POST
+            with suppress(requests.RequestException), direct_session() as session:
+                session.get(self.url, timeout=5)  # any answer will do: it wants POST
                 return
             late = time.monotonic() > deadline
             if self._process.poll() is not None or late:
@@ -146,7 +149,7 @@ class Process(Contestant):
 
 def fastapi(workers: int, threads: int, port: int, checkpoint: Path, logs: Path) -> Process:
     name = f"FastAPI + timm, {workers} x {threads} threads"
-    command = [sys.executable, "-m", "uvicorn", "bench.peers.fastapi_app:app", "--log-level", "warning"]
+    command = [sys.executable, "-P", "-m", "uvicorn", "bench.peers.fastapi_app:app", "--log-level", "warning"]
     command += ["--port", str(port), "--workers", str(workers)]
     environment = {"THREADS": threads, "CHECKPOINT": checkpoint}
     url = f"http://127.0.0.1:{port}/predict"
@@ -156,7 +159,7 @@ def fastapi(workers: int, threads: int, port: int, checkpoint: Path, logs: Path)
 def litserve(workers: int, threads: int, batch: int, port: int, checkpoint: Path, logs: Path) -> Process:
     name = f"LitServe, {workers} x {threads} threads, batch {batch}"
     environment = {"THREADS": threads, "WORKERS": workers, "BATCH": batch, "PORT": port, "CHECKPOINT": checkpoint}
-    command = [sys.executable, "-m", "bench.peers.litserve_app"]
+    command = [sys.executable, "-P", "-m", "bench.peers.litserve_app"]
     url = f"http://127.0.0.1:{port}/predict"
     return Process(name, "LitServe", url, "form", command, environment, logs / f"litserve-{port}.log")
 
@@ -190,7 +193,7 @@ class Ceiling:
 
     def start(self) -> None:
         workers = read_outline(read_archive(self._archive)).server.minWorkers
-        command = [sys.executable, "-m", "bench.ceiling", str(self._archive)]
+        command = [sys.executable, "-P", "-m", "bench.ceiling", str(self._archive)]
         for _ in range(workers):
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True

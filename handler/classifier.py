@@ -130,8 +130,7 @@ class Classifier:
         expected = self.pipeline.prepared_shape(self.input_shape)
         # The batch is one array, so another shape would fail all of its images.
         if prepared.content.shape != expected:
-            height, width = item.content.shape[:2]
-            raise UnsupportedSize(f"The image is {width} x {height}, which this model's preprocessing can't take.")
+            raise UnsupportedSize
         return prepared
 
     def prepare(

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from handler.errors import LoadError
+from handler.errors import LoadError, one_line
 from handler.files import read_json
 
 NETWORK_FILE = "network.so"
@@ -59,7 +59,7 @@ def load_compiled(
         # torch 2.4, which the official image has.
         runner = torch._C._aoti.AOTIModelContainerRunnerCpu(str(network), 1)  # type: ignore[call-arg]
     except RuntimeError as error:  # no library, or on a file system that is mounted noexec
-        reason = " ".join(str(error).splitlines()[0].replace(f"{directory}/", "").split())
+        reason = one_line(str(error).splitlines()[0].replace(f"{directory}/", ""))
         raise LoadError(network, f"can't be loaded: {reason}, {REMEDY}") from None
     return lambda images: runner.run([images])[0]  # type: ignore[attr-defined]
 

@@ -108,6 +108,7 @@ class ExtremeAspectRatio(ItemError):
 
 class UnsupportedSize(ItemError):
     status, code = 422, "unsupported_size"
+    default = "This model's preprocessing can't bring an image of this size to its input shape."
 
 
 class OutOfMemory(ItemError):

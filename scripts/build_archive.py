@@ -14,7 +14,7 @@ from handler.errors import LoadError
 from scripts.archive.mar import archiver_command, check_target, pack, read_date
 from scripts.archive.recipe import Recipe, read_recipe
 from scripts.archive.stage import write_stage
-from scripts.paths import MODEL_STORE
+from scripts.paths import BUILT
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
         if stage is not None:
             build_stage(recipe, stage)
         else:
-            build_archive(recipe, output or MODEL_STORE / f"{recipe.name}.mar", force)
+            build_archive(recipe, output or BUILT / f"{recipe.name}.mar", force)
     except (LoadError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

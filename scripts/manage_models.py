@@ -2,7 +2,8 @@
 """Manages the versions of a model on a running server: list, register, promote, roll back, scale, unregister. Whatever
 fails, the version that serves keeps serving.
 
-Exit codes: 0 done, 1 refused or failed and undone, 2 wrong usage, 3 the server can't be reached or refused.
+Exit codes: 0 done, 1 refused, or failed and undone as far as the message says, 2 wrong usage, 3 the server can't be
+reached or refused.
 """
 
 import argparse

@@ -7,7 +7,8 @@ CONFIG = ROOT / "config.properties"
 LOGGING, METRICS = ROOT / "frontend" / "log4j2.xml", ROOT / "frontend" / "metrics.yaml"
 # The container's, else the repository's.
 MODEL_STORE = next((path for path in (ROOT / "models", ROOT / "model_store") if path.exists()), ROOT / "model_store")
-DEMO = MODEL_STORE / "cat-breeds.mar"
+BUILT = ROOT / "model_store"  # where archives are built
+DEMO = BUILT / "cat-breeds.mar"
 LOGS = ROOT / "logs"
 BUILD = ROOT / "build"
 DEMO_CHECKPOINT = BUILD / "demo" / "best_model.pt"

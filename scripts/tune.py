@@ -43,10 +43,10 @@ from scripts.server.torchserve import Ports, ServerError, TorchServe
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    output = options.output or BUILD / "tuned" / options.archive.name
     try:
         outline = read_outline(read_archive(options.archive))
         version = _version(options.version, outline)
+        output = options.output or BUILD / "tuned" / f"{outline.archive.name}-{version}.mar"
         tolerance = _tolerance(options.tolerance, outline)
         # They are checked again later; here they fail before minutes of work.
         check_target(output, options.force)
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def tune(options: argparse.Namespace, outline: Outline, tolerance: float, output: Path, version: str) -> dict[str, Any]:
     """Writes output and returns the settings that were chosen."""
-    photos = [photo.read_bytes() for photo in options.photo] or [golden.image for golden in read_golden_inputs(outline)]
+    photos = [photo.read_bytes() for photo in options.photo] or _golden_photos(outline)
     networks = try_networks(options.archive, photos, torch.device(options.device), partial(_show, "network"))
     network = best_network(networks, tolerance)
     # At full precision the archive's own tolerance stays, which may be tighter.
@@ -173,7 +173,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--tolerance", type=float, help="largest allowed difference of a score (default: golden_tolerance)")
     add("--version", help="of the copy (default: the archive's with -tuned after it)")
-    add("--output", type=Path, metavar="MAR", help="default: build/tuned/NAME.mar")
+    add("--output", type=Path, metavar="MAR", help="default: build/tuned/NAME-VERSION.mar")
     add("--force", action="store_true", help="overwrite an existing file")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="default: %(default)s")
     add("--clients", type=whole(1), default=8, help="clients that send without pause (default: %(default)s)")

@@ -75,7 +75,8 @@ def read_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
         architecture=_first(values, str, "architecture", "arch", "model_name", "model"),
         labels=_first(values, list | tuple | dict, "class_names", "labels", "classes"),
         thresholds=_first(values, float | list | tuple | dict, "thresholds", "threshold"),
-        image_size=_first(values, object, "image_size", "img_size", "input_size"),
+        # A single `input_size` is as often the number of features.
+        image_size=_first(values, object, "image_size", "img_size") or _first(values, list | tuple, "input_size"),
     )
 
 

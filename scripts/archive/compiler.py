@@ -25,7 +25,7 @@ def compile_network(directory: Path, precision: str) -> None:
     """
     with tempfile.TemporaryDirectory(prefix="compile-") as cache:
         done = subprocess.run(
-            [sys.executable, "-m", __name__, str(directory), precision],
+            [sys.executable, "-P", "-m", __name__, str(directory), precision],
             env={**os.environ, "TORCHINDUCTOR_CACHE_DIR": cache},
             capture_output=True,
             text=True,

@@ -71,7 +71,8 @@ def parse_image_size(given: Any, source: object) -> tuple[int, int] | None:
         sides = sides[1:] if sides[0] == CHANNELS else sides[:-1]
     height, width = (sides[0], sides[-1]) if len(sides) in (1, 2) else (None, None)
     if height is None or width is None:
-        raise LoadError(source, f"{given!r}, expected pixels: SIDE, [HEIGHT, WIDTH] or [3, HEIGHT, WIDTH]")
+        expected = "pixels: SIDE, [HEIGHT, WIDTH] or [3, HEIGHT, WIDTH]; or give --preprocessing"
+        raise LoadError(source, f"{given!r}, expected {expected}")
     return height, width
 
 

@@ -176,6 +176,6 @@ def _error_text(response: requests.Response) -> str:
         body = response.json()
         error = body.get("error", body)
         message = error if isinstance(error, str) else error["message"]
-        return f": {one_line(message)}"
+        return f": {one_line(message)}" if isinstance(message, str) else ""
     except (ValueError, AttributeError, KeyError, TypeError):
         return ""

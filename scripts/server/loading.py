@@ -36,6 +36,7 @@ class Loading:
         self._log = log
         self._started = time.monotonic()
         self._registered: set[Archive] = set()
+        self._silent = False  # whether a question of this round had no answer
         self._causes = dict.fromkeys(archives, "")  # of those that are still followed
 
     @property
@@ -50,6 +51,7 @@ class Loading:
 
     def changes(self) -> Iterator[Change]:
         """Looks once at each archive that is followed. Yields what is new."""
+        self._silent = False
         for archive in self.waiting:
             state, cause = self._look(archive)
             if state is State.FAILED:
@@ -63,15 +65,20 @@ class Loading:
             yield Change(archive, state, cause, self.seconds)
 
     def _look(self, archive: Archive) -> tuple[State, str]:
+        if not self._silent and (state := self._ask(archive)) is not State.LOADING:
+            return state, ""
+        cause = self._log.death(archive.name, archive.version)
+        return (State.LOADING, "") if cause is None else (State.FAILED, cause)
+
+    def _ask(self, archive: Archive) -> State:
         try:
             described = self._client.describe(archive.name, archive.version)
         except ApiError as error:
+            # Without an answer to one question there is none to the others, and a stop must not wait for them all.
+            self._silent = error.status is None
             if error.status == HTTPStatus.NOT_FOUND:
                 # TorchServe reads all archives before it listens.
-                return (State.REMOVED if archive in self._registered else State.REFUSED), ""
-        else:
-            self._registered.add(archive)
-            if has_its_workers(described):
-                return State.READY, ""
-        cause = self._log.death(archive.name, archive.version)
-        return (State.LOADING, "") if cause is None else (State.FAILED, cause)
+                return State.REMOVED if archive in self._registered else State.REFUSED
+            return State.LOADING
+        self._registered.add(archive)
+        return State.READY if has_its_workers(described) else State.LOADING

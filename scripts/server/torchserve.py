@@ -34,6 +34,10 @@ OVERRIDING = ("TS_CONFIG_FILE", "TS_MODEL_STORE", "TS_LOAD_MODELS")
 
 GRACE = 15.0  # seconds between asking Java to stop and killing it
 POLL = 0.25  # seconds between looks at models that load
+NOT_LOADED = {
+    State.REFUSED: "TorchServe refused it; its log says why",
+    State.REMOVED: "somebody unregistered it before it was READY",
+}
 
 
 def _sleep(seconds: float) -> bool:
@@ -167,7 +171,7 @@ class TorchServe:
                 raise ServerError(f"TorchServe ended: {self.last_line()}")
             for change in loading.changes():
                 if change.state is not State.READY:
-                    raise ServerError(f"{change.archive}: {change.cause or 'TorchServe refused it; its log says why'}")
+                    raise ServerError(f"{change.archive}: {change.cause or NOT_LOADED[change.state]}")
             if not loading.waiting:
                 return True
             names = ", ".join(map(str, loading.waiting))

@@ -51,6 +51,7 @@ class WorkerLog:
         file, size = self._identify()
         if file != self._file or size < self._offset:
             self._file, self._offset = file, 0
+            self._dying.clear()  # the lines in between may be lost, and with them the causes
         if size == self._offset:
             return
         with contextlib.suppress(FileNotFoundError, PermissionError), self._path.open("rb") as log:

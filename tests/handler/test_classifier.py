@@ -102,7 +102,6 @@ def test_a_photo_that_comes_out_in_another_shape_fails_alone(demo: Classifier) -
     padding = dataclasses.replace(demo, pipeline=dataclasses.replace(demo.pipeline, prepare=prepare))
     first, second, third = padding.classify([COFFEE, CHELSEA, CHELSEA])  # 600 and 451 pixels wide
     assert isinstance(first, UnsupportedSize)
-    assert "600 x 400" in str(first)
     assert not isinstance(second, ItemError)
     assert not isinstance(third, ItemError)
 

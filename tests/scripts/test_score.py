@@ -1,4 +1,4 @@
-"""Scoring a dataset, in process and over HTTP with a real server."""
+"""Scores a data set, in this process and over HTTP."""
 
 import json
 import sys

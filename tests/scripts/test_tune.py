@@ -56,6 +56,14 @@ def test_what_could_not_be_written_is_refused_before_the_work(
     assert shown.out == ""
 
 
+def test_without_golden_inputs_it_asks_for_photos(
+    bare_directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare = Path(shutil.make_archive(str(tmp_path / "bare"), "zip", bare_directory)).rename(tmp_path / "bare.mar")
+    assert tune.main([str(bare), "--output", str(tmp_path / "tuned.mar"), "--port", str(first_free_port(5))]) == 1
+    assert "bare.mar: no golden inputs, expected photos after --photo" in capsys.readouterr().err
+
+
 def test_each_network_is_compared_with_the_plain_one(demo_mar: Path) -> None:
     threads = torch.get_num_threads()
     try:

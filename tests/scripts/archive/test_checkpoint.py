@@ -69,10 +69,16 @@ def test_timm_trainers_own_layout(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [(384, 384), [384], 384, "384", torch.tensor([384, 192])])
-@pytest.mark.parametrize("key", ["image_size", "img_size", "input_size"])
+@pytest.mark.parametrize("key", ["image_size", "img_size"])
 def test_an_image_size_of_any_kind_is_kept(tmp_path: Path, key: str, size: Any) -> None:
     checkpoint = _read(tmp_path, {"state_dict": WEIGHTS, "config": {"img_size": None, key: size}})
     assert checkpoint.image_size == (size.tolist() if isinstance(size, torch.Tensor) else size)
+
+
+@pytest.mark.parametrize(("size", "kept"), [((3, 384, 192), (3, 384, 192)), (2048, None), ("2048", None)])
+def test_an_input_size_is_an_image_size_only_if_it_has_sides(tmp_path: Path, size: Any, kept: Any) -> None:
+    """A single number is as often that of features."""
+    assert _read(tmp_path, {"state_dict": WEIGHTS, "config": {"input_size": size}}).image_size == kept
 
 
 class Trap:

@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from samples import free_ports
 from stub import TorchServeStub
 
 from scripts.archive.manifest import Archive
-from scripts.server.client import Client
+from scripts.server.client import ApiError, Client
 from scripts.server.loading import Loading, State
 from scripts.server.worker_log import DIED, LOG, WorkerLog
 
@@ -85,3 +86,17 @@ def test_a_server_that_does_not_listen_yet_has_refused_nothing(stub: type[TorchS
     assert _changes(loading) == []
     _die(tmp_path, CATS, "SyntaxError: x")
     assert _changes(loading) == [("cats", State.FAILED, "SyntaxError: x")]
+
+
+def test_without_an_answer_to_one_question_no_other_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes seconds until it gives up, and a stop waits for this round."""
+    client = Client("", "")
+    asked: list[str] = []
+
+    def describe(model: str, version: str | None = None) -> dict[str, Any]:
+        asked.append(model)
+        raise ApiError("no answer")
+
+    monkeypatch.setattr(client, "describe", describe)
+    assert _changes(Loading([CATS, DOGS], client, WorkerLog(tmp_path))) == []
+    assert asked == ["cats"]
