@@ -92,7 +92,7 @@ def _program(name: str) -> str:
     [
         ["check", "config", "prometheus.yml"],
         ["check", "rules", "alerts.yml"],
-        ["test", "rules", "alerts_test.yml"],
+        ["test", "rules", "alerts_test.yml", "alerts_week_test.yml"],
     ],
 )
 def test_promtool(arguments: list[str]) -> None:

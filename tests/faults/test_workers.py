@@ -69,14 +69,14 @@ def test_a_photo_that_kills_its_worker_takes_its_batch_and_no_other(server: Torc
 
 
 def test_a_network_that_hangs_is_ended_after_response_timeout(server: TorchServe) -> None:
-    before = worker(server)
-    with ThreadPoolExecutor(5) as pool:
-        hanging = pool.submit(classify, server, RED)
-        wait_for(lambda: any(event["message"] == "hangs" for event in said(server)))  # the others are the next batch
-        others = [pool.submit(classify, server, CHELSEA) for _ in range(4)]
-        assert hanging.result().status_code == 500
+    before = worker(server, "paired")
+    with ThreadPoolExecutor(6) as pool:
+        hanging = [pool.submit(classify, server, RED, "paired") for _ in range(2)]
+        wait_for(lambda: any(event["message"] == "hangs" for event in said(server)))  # the others are the next batches
+        others = [pool.submit(classify, server, CHELSEA, "paired") for _ in range(4)]
+        assert [each.result().status_code for each in hanging] == [500] * 2
         assert [_labels(other.result()) for other in others] == [CATS] * 4
-    assert worker(server) != before
+    assert worker(server, "paired") != before
 
 
 def test_a_batch_that_memory_does_not_do_for_is_split(server: TorchServe) -> None:
