@@ -47,8 +47,22 @@ $(INSTALLED): requirements.lock
 	$(BIN)/uv pip install --no-config --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# A server takes one core to start, and the tests wait for it: so those with servers run beside the others. With ARGS it
+# is one pytest. Told to stop, make passes the signal on, and each pytest stops its servers.
+SERVERS := tests/live tests/faults tests/deploy
 test: $(INSTALLED)  ## the tests of every part, those against the real server too (ARGS for pytest)
+ifeq ($(ARGS),)
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-servers test-others
+else
 	$(BIN)/python -m pytest $(ARGS)
+endif
+
+.PHONY: test-servers test-others
+test-servers:
+	$(BIN)/python -m pytest $(SERVERS)
+
+test-others:
+	$(BIN)/python -m pytest tests $(addprefix --ignore ,$(SERVERS))
 
 test-slow: $(INSTALLED)  ## what takes minutes: soak, benchmark, tuning, compiling (ARGS for pytest)
 	$(BIN)/python -m pytest -m slow $(ARGS)

@@ -1,10 +1,14 @@
+import io
 import shutil
 import socket
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from samples import CHELSEA, COFFEE, PHOTOS, first_free_port
+from samples import PHOTOS, first_free_port
 
 from scripts import tune
 from scripts.archive.manifest import natural, read_archive
@@ -64,22 +68,6 @@ def test_without_golden_inputs_it_asks_for_photos(
     assert "bare.mar: no golden inputs, expected photos after --photo" in capsys.readouterr().err
 
 
-def test_each_network_is_compared_with_the_plain_one(demo_mar: Path) -> None:
-    threads = torch.get_num_threads()
-    try:
-        trials = try_networks(demo_mar, [CHELSEA, COFFEE], torch.device("cpu"), lambda *_: None)
-    finally:
-        torch.set_num_threads(threads)
-    assert [trial.settings for trial in trials] == [
-        {"engine": engine, "precision": precision} for precision in ("float32", "bfloat16") for engine in ENGINES
-    ]
-    differences = [trial.difference or 0 for trial in trials]
-    float32, bfloat16 = differences[: len(ENGINES)], differences[len(ENGINES) :]
-    assert float32[0] == 0
-    assert max(float32) < 1e-4
-    assert all(1e-4 < one < 0.1 for one in bfloat16)
-
-
 def test_a_taken_port_is_named_before_the_work(
     demo_mar: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -89,17 +77,57 @@ def test_a_taken_port_is_named_before_the_work(
     assert capsys.readouterr() == ("", f"error: port {first + 4}: already in use\n")
 
 
+@dataclass
+class Run:
+    """What the command tried and wrote."""
+
+    output: Path
+    flags: list[str]
+    networks: list[Trial]
+    printed: str
+
+
+@pytest.fixture(scope="module")
+def tuned(tiny_mar: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Compiling takes long, so the command runs once for all tests."""
+    output = tmp_path_factory.mktemp("tuned") / "tuned.mar"
+    flags = ["--output", str(output), "--batches", "4", "--seconds", "1", "--clients", "2"]
+    flags += ["--port", str(first_free_port(5)), "--photo", str(PHOTOS / "chelsea.png"), str(PHOTOS / "coffee.png")]
+    networks: list[Trial] = []
+
+    def recorded(*arguments: Any) -> list[Trial]:
+        networks.extend(try_networks(*arguments))
+        return networks
+
+    threads = torch.get_num_threads()
+    printed = io.StringIO()
+    try:
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed), redirect_stderr(printed):
+            patch.setattr(tune, "available_cores", lambda: 1)
+            patch.setattr(tune, "try_networks", recorded)
+            code = tune.main([str(tiny_mar), *flags])
+    finally:
+        torch.set_num_threads(threads)
+    assert code == 0, printed.getvalue()
+    return Run(output, flags, networks, printed.getvalue())
+
+
 @pytest.mark.slow
-def test_the_best_is_written_with_its_evidence(
-    demo_mar: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tune, "available_cores", lambda: 1)
-    output = tmp_path / "tuned.mar"
-    port = str(first_free_port(5))
-    flags = ["--output", str(output), "--batches", "4", "--seconds", "1", "--clients", "2", "--port", port]
-    assert tune.main([str(demo_mar), *flags, "--photo", str(PHOTOS / "chelsea.png")]) == 0
-    assert f"wrote    {output}  cat-breeds 1.0-tuned, tuned from 1.0" in capsys.readouterr().out
-    outline = read_outline(read_archive(output))
+def test_each_network_is_compared_with_the_plain_one(tuned: Run) -> None:
+    assert [trial.settings for trial in tuned.networks] == [
+        {"engine": engine, "precision": precision} for precision in ("float32", "bfloat16") for engine in ENGINES
+    ]
+    differences = [trial.difference or 0 for trial in tuned.networks]
+    float32, bfloat16 = differences[: len(ENGINES)], differences[len(ENGINES) :]
+    assert float32[0] == 0
+    assert max(float32) < 1e-4
+    assert all(1e-4 < one < 0.1 for one in bfloat16)
+
+
+@pytest.mark.slow
+def test_the_best_is_written_with_its_evidence(tuned: Run, tiny_mar: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"wrote    {tuned.output}  tiny 1.0-tuned, tuned from 1.0" in tuned.printed
+    outline = read_outline(read_archive(tuned.output))
     evidence = outline.settings.tuned
     assert (outline.server.batchSize, outline.server.minWorkers) == (4, 1)
     assert len(evidence["networks"]) == 2 * len(ENGINES)
@@ -107,5 +135,5 @@ def test_the_best_is_written_with_its_evidence(
     assert server.keys() == {"minWorkers", "maxWorkers", "batchSize", "maxBatchDelay", "per_second"}
     assert (evidence["clients"], evidence["device"]) == (2, "cpu")
 
-    assert tune.main([str(demo_mar), *flags]) == 1
+    assert tune.main([str(tiny_mar), *tuned.flags]) == 1
     assert "exists already" in capsys.readouterr().err

@@ -1,3 +1,5 @@
+"""bench/stages.py measures the real server."""
+
 from samples import PHOTOS
 
 from bench.stages import profile, table
