@@ -33,8 +33,8 @@ VIT_LABELS = ["red", "green", "blue", "round", "striped"]
 VIT_LIMITS = {"max_images": 2, "max_image_bytes": 100_000, "max_pixels": 1_000_000}
 
 
-def pytest_configure() -> None:
-    end_in_order_on_sigterm()
+def pytest_sessionstart(session: pytest.Session) -> None:
+    end_in_order_on_sigterm(session)
 
 
 @pytest.fixture(scope="session")
