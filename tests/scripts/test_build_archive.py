@@ -20,6 +20,7 @@ from samples import COFFEE, TINY, TINY_LABELS, chelsea, random_weights, save_che
 
 from handler.classifier import Classifier
 from handler.errors import LoadError
+from handler.server_settings import read_server_settings
 from scripts.build_archive import build_archive, main
 from scripts.build_demo import demo_recipe
 from scripts.paths import ROOT
@@ -112,7 +113,9 @@ def test_everything_from_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     assert main(["--recipe", str(tmp_path / "recipe.yaml"), "--output", str(tmp_path / "vit.mar")]) == 0
     classifier = _open(tmp_path / "vit.mar", tmp_path / "vit")
-    assert (classifier.input_shape, classifier.batch_size) == ((3, 64, 64), 4)
+    assert classifier.input_shape == (3, 64, 64)
+    server = read_server_settings(tmp_path / "vit")
+    assert (server.batchSize, server.maxBatchDelay) == (4, 20)
     assert (classifier.settings.fallback, classifier.settings.limits.max_images) == ("best_label", 2)
     assert json.loads((tmp_path / "vit" / "golden.json").read_text()).keys() == {"coffee.png"}
 

@@ -19,7 +19,7 @@ def _log(logs: Path, *messages: str) -> None:
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TorchServe:
     """One whose Java is a program that waits, and never answers."""
-    monkeypatch.setattr(TorchServe, "_command", lambda server, home: ["sleep", "600"])
+    monkeypatch.setattr(TorchServe, "_command", lambda *_: ["sleep", "600"])
     return TorchServe([Archive(tmp_path / "tiny.mar", "tiny", "1.0")], tmp_path, free_ports(), tmp_path)
 
 
