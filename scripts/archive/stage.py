@@ -45,8 +45,7 @@ def write_stage(recipe: Recipe, directory: Path) -> Classifier:
     write_settings(directory / CONFIG_FILE, settings, ingredients.server)
     _write_model(ingredients, directory)
     write_json(directory / METADATA_FILE, _metadata(recipe, ingredients, directory))
-    package = Path(handler.__file__).parent
-    shutil.copytree(package, directory / "handler", ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    write_package(directory)
     _write_golden(recipe, directory)
     try:
         return _load(directory)
@@ -56,6 +55,14 @@ def write_stage(recipe: Recipe, directory: Path) -> Classifier:
         # On these golden photos it does show.
         write_settings(directory / CONFIG_FILE, ingredients.settings, ingredients.server)
         return _load(directory)
+
+
+def write_package(directory: Path) -> None:
+    """Copies the package handler/, in place of one that is there."""
+    target = directory / "handler"
+    shutil.rmtree(target, ignore_errors=True)
+    package = Path(handler.__file__).parent
+    shutil.copytree(package, target, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

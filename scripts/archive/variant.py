@@ -1,4 +1,5 @@
-"""Writes a copy of an archive with other settings, and if asked with another version. All else stays as it was."""
+"""Writes a copy of an archive with other settings, with today's handler, and if asked with another version. All else
+stays as it was."""
 
 import shutil
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from scripts.archive.compiler import compile_network
 from scripts.archive.manifest import MANIFEST, read_archive
 from scripts.archive.mar import ADAPTER, pack
 from scripts.archive.recipe import check_name
-from scripts.archive.stage import write_json
+from scripts.archive.stage import write_json, write_package
 from scripts.archive.unpacking import unpacked
 
 
@@ -39,6 +40,8 @@ def write_variant(
         # The archiver adds these two itself.
         shutil.rmtree(directory / Path(MANIFEST).parent)
         (directory / Path(ADAPTER).name).unlink()
+        # It adds today's adapter, which an older archive's package may not fit.
+        write_package(directory)
         config = directory / CONFIG_FILE
         settings, server = read_settings(directory), read_server_settings(directory)
         settings, server = change_settings(settings, handler, config), change_server(server, torchserve, config)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from archives import edited
 
 from handler.errors import LoadError
 from scripts.archive.manifest import find_archives
@@ -31,6 +32,15 @@ def test_the_same_settings_give_the_same_bytes(demo_mar: Path, tmp_path: Path) -
     assert target.read_bytes() == demo_mar.read_bytes()
     with pytest.raises(LoadError, match="exists already"):
         write_variant(demo_mar, target, {}, {})
+
+
+def test_an_older_archive_gets_the_package_that_fits_its_new_adapter(demo_mar: Path, tmp_path: Path) -> None:
+    def age(file: str, content: bytes) -> bytes:
+        return b"# of an older version\n" if file == "handler/service.py" else content
+
+    target = tmp_path / "new.mar"
+    write_variant(edited(demo_mar, tmp_path / "old.mar", age), target, {}, {})
+    assert target.read_bytes() == demo_mar.read_bytes()
 
 
 def test_another_version_stands_beside_the_original_and_counts_as_newer(demo_mar: Path, tmp_path: Path) -> None:
