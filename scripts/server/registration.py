@@ -6,7 +6,7 @@ from scripts.server.client import ApiError, Client
 
 
 class Registration:
-    """Asks for it in a thread of its own, so that the caller can watch, and can be interrupted."""
+    """Waits for the answer in a thread of its own, so that the caller can watch, and can be interrupted."""
 
     def __init__(self, client: Client, file: str, timeout: float) -> None:
         """timeout: seconds to wait for TorchServe's answer."""
@@ -14,16 +14,15 @@ class Registration:
         self._file = file
         self._timeout = timeout
         self._error: ApiError | None = None
-        self._thread = threading.Thread(target=self._ask, daemon=True)
+        # Not Thread.join: until Python 3.13, one that a Ctrl-C interrupts takes the thread for ended.
+        self._over = threading.Event()
 
     def start(self) -> None:
-        self._thread.start()
+        threading.Thread(target=self._ask, daemon=True).start()
 
     def done(self, seconds: float) -> bool:
-        """Whether nothing is under way, or nothing any more within so many seconds."""
-        if self._thread.is_alive():
-            self._thread.join(seconds)
-        return not self._thread.is_alive()
+        """Whether it is over, or is so within so many seconds."""
+        return self._over.wait(seconds)
 
     @property
     def error(self) -> ApiError | None:
@@ -32,7 +31,7 @@ class Registration:
 
     @property
     def unanswered(self) -> bool:
-        """Whether TorchServe never answered, and so may register the archive still."""
+        """Whether TorchServe gave no answer, and so may register the archive still."""
         return self._error is not None and self._error.status is None
 
     def _ask(self) -> None:
@@ -40,3 +39,5 @@ class Registration:
             self._client.register(self._file, self._timeout)
         except ApiError as error:
             self._error = error
+        finally:
+            self._over.set()

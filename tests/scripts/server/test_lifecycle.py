@@ -1,5 +1,6 @@
 """What is undone, and what is said of it, with a stand-in for the server; tests/live asks a real one."""
 
+import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from scripts.archive.manifest import Archive
 from scripts.archive.outline import CheckedArchive
 from scripts.server.client import ApiError, Client
 from scripts.server.lifecycle import Lifecycle
+from scripts.server.registration import Registration
 from scripts.server.versions import LifecycleError
 
 CATS = Archive(Path("cats.mar"), "cats", "2.0")
@@ -136,6 +138,26 @@ def test_a_refusal_is_an_answer(server: Server, tmp_path: Path) -> None:
     server.unpacked.set()
     server.answered.set()
     assert _register(server, tmp_path).endswith("2.0 is not registered, nothing serves")
+
+
+def test_an_interrupt_in_the_middle_of_the_wait_does_not_end_the_registration(server: Server) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    registration = Registration(server, "cats.mar", 60)
+    registration.start()
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(KeyboardInterrupt):
+            registration.done(600)
+        assert not registration.done(0)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        server.unpacked.set()
+        server.answered.set()
+    assert registration.done(60)
+    assert registration.error is None
 
 
 def _scale(server: Server, logs: Path, workers: int) -> str:
