@@ -17,15 +17,12 @@ import pytest
 import requests
 import yaml
 from albumentations.pytorch import ToTensorV2
-from archives import edited, renamed
-from logbook import said
+from archives import renamed
 from safetensors.torch import save_file
 from samples import CHELSEA, PATIENCE, TINY, TINY_LABELS, Send, random_weights
 
-from scripts.archive.manifest import Archive
 from scripts.paths import ROOT
 from scripts.server.torchserve import TorchServe
-from scripts.server.worker_log import WorkerLog
 
 
 def _register(server: TorchServe, archive: str) -> requests.Response:
@@ -65,31 +62,6 @@ def test_a_plain_torch_model_archiver_archive(server: TorchServe, store: Path, t
         _unregister(server, "plain")
 
 
-def test_a_wrong_archive_does_not_become_ready_and_its_last_line_says_why(
-    server: TorchServe, store: Path, tiny_mar: Path
-) -> None:
-    def edit(file: str, content: bytes) -> bytes:
-        return content.replace(b"0.4", b"1.4") if file == "thresholds.json" else content
-
-    archive = Archive(store / "wrong.mar", "wrong", "1.0")
-    edited(renamed(tiny_mar, store / "sound.mar", "wrong"), archive.path, edit)
-    (store / "sound.mar").unlink()
-    cause = "thresholds.json: 'ant': 1.4, expected a number above 0 and below 1"
-    try:
-        log = WorkerLog(server.logs)
-        assert _register(server, "wrong.mar").status_code == 500
-        assert not server.ready(archive)
-        assert cause in (log.death(archive.name, archive.version) or "")
-        printed = [each["message"] for each in said(server) if each.get("thread", "").endswith("-wrong_1.0-stdout")]
-        # The worker's own last line; those of its further tries may have begun by now.
-        last = max(index for index, line in enumerate(printed) if "LoadError" in line)
-        assert cause in printed[last]
-        assert last + 1 == len(printed) or "s_name_part0" in printed[last + 1]
-    finally:
-        archive.path.unlink()
-        _unregister(server, "wrong")
-
-
 def test_models_come_from_the_store_alone(server: TorchServe, store: Path, demo_mar: Path) -> None:
     outside = shutil.copy(demo_mar, store.parent / "outside.mar")
     for url in (f"file://{outside}", str(outside), "../outside.mar", "http://127.0.0.1:9/outside.mar"):
@@ -127,7 +99,8 @@ def test_torchserve_itself_lets_no_archive_write_outside(server: TorchServe, sto
         mar.writestr(f"../../{climbed}", b"")
     try:
         _register(server, "climbing.mar")
-        assert not list(Path(tempfile.gettempdir()).rglob(climbed))
+        # Other processes make and remove directories there meanwhile, which os.walk passes over.
+        assert not [place for place, _, files in os.walk(tempfile.gettempdir()) if climbed in files]
     finally:
         (store / "climbing.mar").unlink()
         _unregister(server, "climb-cats")

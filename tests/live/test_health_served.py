@@ -49,5 +49,5 @@ def test_deep_says_what_is_wrong(ask: Ask, demo_mar: Path, tmp_path: Path) -> No
     shutil.copy(demo_mar, tmp_path / "cat-breeds.mar")
     code, said = ask(*question, "--timeout", "0.001")
     assert code == 1
-    assert said.startswith("unhealthy: cat-breeds 1.0: chelsea.png: ")
-    assert "no answer" in said
+    # Which of the golden inputs is too late first, the machine's speed decides.
+    assert re.match(r"unhealthy: cat-breeds 1\.0: \S+\.png: .*no answer", said)

@@ -11,6 +11,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
 
+import logbook
 import pytest
 import requests
 from archives import edited, renamed, with_wrong_golden
@@ -141,21 +142,45 @@ def test_a_version_that_is_there_is_a_conflict_to_torchserve(
 
 
 def test_a_version_whose_worker_dies_is_taken_back_with_its_own_words(
-    server: TorchServe, versions: dict[str, Path], manage: Manage, first: str, store: Path
+    server: TorchServe,
+    versions: dict[str, Path],
+    manage: Manage,
+    first: str,
+    store: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its golden scores are those of another model: the check of the file can't see that, the worker does."""
+    """Its golden scores are those of another model: the check of the file can't see that, the worker does. Its last
+    line in the log says so."""
     wrong = with_wrong_golden(versions["two"], store / "managed-wrong.mar", 0.2)
     expected = check_archive(wrong).golden[0].scores[0]
+    cause = f"golden self-check failed: 'ant' scores {expected - 0.2:.4f}, expected {expected:.4f}"
+    answered: list[int | None] = []
+
+    def recorded(client: Client, file: str, timeout: float) -> None:
+        try:
+            register(client, file, timeout)
+        except ApiError as error:
+            answered.append(error.status)
+            raise
+
+    register = Client.register
+    monkeypatch.setattr(Client, "register", recorded)
     try:
-        code, said = manage("register", wrong, "--promote")
+        code, printed = manage("register", wrong, "--promote")
     finally:
         wrong.unlink()
     assert code == 1
-    assert "LoadError: " in said
-    assert f"golden self-check failed: 'ant' scores {expected - 0.2:.4f}, expected {expected:.4f}" in said
-    assert "2.0 is not registered, 1.0 serves as before" in said
+    assert answered == [500]
+    assert "LoadError: " in printed
+    assert cause in printed
+    assert "2.0 is not registered, 1.0 serves as before" in printed
     assert [each["modelVersion"] for each in server.client.versions(NAME)] == ["1.0"]
     assert _serving(server) == (200, "1.0")
+    log = [each["message"] for each in logbook.said(server) if each.get("thread", "").endswith(f"-{NAME}_2.0-stdout")]
+    # The worker's own last line; those of its further tries may have begun by now.
+    last = max(index for index, line in enumerate(log) if "LoadError" in line)
+    assert cause in log[last]
+    assert last + 1 == len(log) or "s_name_part0" in log[last + 1]
 
 
 def test_a_file_that_the_servers_store_lacks(
@@ -167,6 +192,15 @@ def test_a_file_that_the_servers_store_lacks(
     assert "status 404: Model not found" in said
 
 
+def test_list(server: TorchServe, manage: Manage, first: str) -> None:
+    code, printed = manage("list")
+    rows = [line.split() for line in printed.splitlines()]
+    assert code == 0
+    assert ["●", NAME, "1.0", "1/1", "0", "8", "managed-one.mar"] in rows
+    assert [row[1] for row in rows[1:]] == sorted(server.client.models())
+
+
+@pytest.mark.slow
 def test_scale_and_list(server: TorchServe, manage: Manage, first: str) -> None:
     code, said = manage("scale", NAME, "1.0", "2")
     assert (code, said) == (0, "scaled     managed 1.0 from 1 to 2, READY\n")
@@ -186,6 +220,7 @@ def test_scale_and_list(server: TorchServe, manage: Manage, first: str) -> None:
     assert len(server.client.describe(NAME)["workers"]) == 1
 
 
+@pytest.mark.slow
 def test_with_tokens_that_expire(
     tiny_mar: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

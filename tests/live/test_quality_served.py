@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from samples import CHELSEA, PATIENCE
 
 from scripts import calibrate, evaluate, score
@@ -17,6 +18,7 @@ from scripts.server.torchserve import TorchServe
 NAME = "calibrated"
 
 
+@pytest.mark.slow
 def test_what_was_measured_is_what_is_served(
     server: TorchServe, store: Path, demo_mar: Path, demo_checkpoint: Path, tmp_path: Path
 ) -> None:

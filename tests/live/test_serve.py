@@ -4,18 +4,14 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
-import pytest
 import requests
 from samples import CHELSEA, PATIENCE, free_ports, wait_for
 
 from scripts.paths import ROOT
 from scripts.server.torchserve import Ports, TorchServe
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def _serve(archive: Path, ports: Ports, logs: Path) -> "subprocess.Popen[str]":
@@ -39,41 +35,44 @@ def _end(process: "subprocess.Popen[str]") -> None:
     process.communicate(timeout=PATIENCE)
 
 
-@pytest.fixture(scope="module")
-def started(
-    tiny_mar: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[signal.Signals, tuple["subprocess.Popen[str]", Ports]]]:
-    """One to be stopped by each signal. They load side by side."""
-    started = {}
-    try:
-        for number in SIGNALS:
-            ports = free_ports()
-            started[number] = (_serve(tiny_mar, ports, tmp_path_factory.mktemp("logs")), ports)
-        yield started
-    finally:
-        for process, _ in started.values():
-            _end(process)
-
-
-@pytest.mark.parametrize("number", SIGNALS)
-def test_it_prints_a_command_that_works_and_stops_all_it_started(
-    started: dict[signal.Signals, tuple["subprocess.Popen[str]", Ports]], number: signal.Signals
-) -> None:
-    process, ports = started[number]
-    assert process.stdout is not None
-    lines: list[str] = []
-    while not lines or "Ctrl-C" not in lines[-1]:
-        lines.append(process.stdout.readline())
-        assert lines[-1], "".join(lines)
-    [url] = re.findall(r"curl -T \S+ (\S+)", "".join(lines))
-    assert requests.post(url, data=CHELSEA, timeout=PATIENCE).status_code == 200
-    family = psutil.Process(process.pid).children(recursive=True)
-    assert {"java"} <= {each.name() for each in family}
-    assert len(family) >= 2  # Java and a worker
-    process.send_signal(number)
-    assert process.wait(PATIENCE) == 0
-    assert not [each for each in family if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+def _is_over(family: list[psutil.Process], ports: Ports) -> None:
+    """None of the family is left, and nobody listens. A worker that was killed may take a moment to end."""
+    wait_for(lambda: not psutil.wait_procs(family, timeout=0)[1])
     assert ports.taken() == []
+
+
+def test_it_prints_a_command_that_works_and_stops_all_it_started(tiny_mar: Path, tmp_path: Path) -> None:
+    ports = free_ports()
+    process = _serve(tiny_mar, ports, tmp_path / "logs")
+    try:
+        assert process.stdout is not None
+        lines: list[str] = []
+        while not lines or "Ctrl-C" not in lines[-1]:
+            lines.append(process.stdout.readline())
+            assert lines[-1], "".join(lines)
+        [url] = re.findall(r"curl -T \S+ (\S+)", "".join(lines))
+        assert requests.post(url, data=CHELSEA, timeout=PATIENCE).status_code == 200
+        family = psutil.Process(process.pid).children(recursive=True)
+        assert {"java"} <= {each.name() for each in family}
+        assert len(family) >= 2  # Java and a worker
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 0
+        _is_over(family, ports)
+    finally:
+        _end(process)
+
+
+def test_it_stops_all_it_started_while_a_worker_loads(tiny_mar: Path, tmp_path: Path) -> None:
+    ports = free_ports()
+    process = _serve(tiny_mar, ports, tmp_path / "logs")
+    try:
+        wait_for(lambda: bool(_servers(process)) and bool(_servers(process)[0].children()))
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+        _is_over(family, ports)
+    finally:
+        _end(process)
 
 
 def test_without_an_archive(tmp_path: Path) -> None:
