@@ -23,10 +23,12 @@ def golden_difference(
     deadline = time.monotonic() + timeout
     for example in golden:
         left = deadline - time.monotonic()
+        if left <= 0:
+            return f"{example.name}: no answer within {timeout:g} s"
         try:
-            scores = client.scores(model, version, example.image, max(left, 0.001))
+            scores = client.scores(model, version, example.image, left)
         except ApiError as error:
-            return f"{example.name}: {error}" if left > 0 else f"{example.name}: no answer within {timeout:g} s"
+            return f"{example.name}: {error}"
         if set(scores) != set(labels):
             return f"{example.name}: the server's labels differ from the archive's"
         difference = example.difference(np.array([scores[label] for label in labels]), labels, tolerance)
