@@ -47,22 +47,26 @@ $(INSTALLED): requirements.lock
 	$(BIN)/uv pip install --no-config --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# A server takes one core to start, and the tests wait for it: so those with servers run beside the others. With ARGS it
-# is one pytest. Told to stop, make passes the signal on, and each pytest stops its servers.
-SERVERS := tests/live tests/faults tests/deploy
+# A server takes a core to start, and its tests wait for it: so three pytests run side by side. With ARGS it is one. Told
+# to stop, make passes the signal on, and each pytest stops its servers.
 test: $(INSTALLED)  ## the tests of every part, those against the real server too (ARGS for pytest)
 ifeq ($(ARGS),)
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-servers test-others
+	@$(MAKE) --no-print-directory --jobs 3 --output-sync=target test-live test-faults test-units
 else
 	$(BIN)/python -m pytest $(ARGS)
 endif
 
-.PHONY: test-servers test-others
-test-servers:
-	$(BIN)/python -m pytest $(SERVERS)
+LIVE := tests/live tests/deploy
+FAULTS := tests/faults
+.PHONY: test-live test-faults test-units
+test-live:
+	$(BIN)/python -m pytest $(LIVE)
 
-test-others:
-	$(BIN)/python -m pytest tests $(addprefix --ignore ,$(SERVERS))
+test-faults:
+	$(BIN)/python -m pytest $(FAULTS)
+
+test-units:
+	$(BIN)/python -m pytest tests $(addprefix --ignore ,$(LIVE) $(FAULTS))
 
 test-slow: $(INSTALLED)  ## what takes minutes: soak, benchmark, tuning, compiling (ARGS for pytest)
 	$(BIN)/python -m pytest -m slow $(ARGS)

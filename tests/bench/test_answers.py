@@ -18,6 +18,7 @@ def test_a_difference_is_of_scores_of_labels_and_of_the_best() -> None:
     assert found.best_changed == round(1 / 3, 5)
 
 
+@pytest.mark.slow
 def test_scaled_decoding_stays_close(
     demo_mar: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

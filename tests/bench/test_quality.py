@@ -3,6 +3,7 @@ import pytest
 from bench import quality
 
 
+@pytest.mark.slow
 def test_a_line_for_each_size_and_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert quality.main(["--images", "300", "200", "--labels", "2", "--rounds", "1"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]

@@ -14,6 +14,7 @@ def test_the_slope_is_the_exponent_of_the_growth() -> None:
     assert scaling.slope({size: size**2 / 7 for size in (1, 2, 4, 8, 16, 32)}) == 2
 
 
+@pytest.mark.slow
 def test_a_short_run(demo_mar: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("BATCHES", "MEGAPIXELS", "LABELS"):
         monkeypatch.setattr(scaling, name, (1, 2, 3, 4))

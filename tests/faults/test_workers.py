@@ -60,6 +60,7 @@ def test_kill_9_of_a_worker_takes_the_batch_in_its_hands_and_no_more(server: Tor
     assert all(reply.right for reply in load.replies if reply.status == 200)
 
 
+@pytest.mark.slow
 def test_a_photo_that_kills_its_worker_takes_its_batch_and_no_other(server: TorchServe) -> None:
     before = worker(server, "paired")
     assert {answer.status_code for answer in _at_once(server, [GREEN, CHELSEA], "paired")} <= DIED
@@ -112,6 +113,7 @@ def test_a_batch_of_32_with_poison(server: TorchServe) -> None:
             assert _labels(answer) == CATS
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_too_long_takes_its_batch_and_the_worker(server: TorchServe) -> None:
     """TorchServe's way; `make check-settings` says whether it can happen."""
     before = worker(server)

@@ -69,16 +69,20 @@ def test_defaults_come_from_the_checkpoint(tiny_checkpoint: Path, tmp_path: Path
 
 
 def test_same_inputs_same_bytes(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also at another time, from another directory, in another order of files, in another process."""
+    """Also at another time, from another directory, in another order of files, in another process. What stands at
+    $TMPDIR/<model-name> stays, which torch-model-archiver would remove."""
     _build(tiny_checkpoint, tmp_path / "a" / "tiny.mar")
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "thesis.txt").write_text("years of work")
     command = [sys.executable, str(ROOT / "scripts/build_archive.py"), "--checkpoint", str(tiny_checkpoint)]
     subprocess.run(
         [*command, "--name", "tiny", "--output", str(tmp_path / "b.mar")],
         cwd=tmp_path,
-        env={**os.environ, "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "5"},
+        env={**os.environ, "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "5", "TMPDIR": str(tmp_path)},
         check=True,
         capture_output=True,
     )
+    assert (tmp_path / "tiny" / "thesis.txt").read_text() == "years of work"
     assert _digest(tmp_path / "a" / "tiny.mar") == _digest(tmp_path / "b.mar")
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     _build(tiny_checkpoint, tmp_path / "c.mar")
@@ -217,20 +221,6 @@ def test_an_existing_archive_is_kept_unless_forced(
     assert _build(tiny_checkpoint, target, "--force") == 0
     assert zipfile.is_zipfile(target)
     assert list(target.parent.iterdir()) == [target]
-
-
-def test_a_directory_of_the_models_name_in_tmp_survives(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    """torch-model-archiver removes $TMPDIR/<model-name>."""
-    (tmp_path / "tiny").mkdir()
-    (tmp_path / "tiny" / "thesis.txt").write_text("years of work")
-    command = [sys.executable, str(ROOT / "scripts/build_archive.py"), "--checkpoint", str(tiny_checkpoint)]
-    subprocess.run(
-        [*command, "--name", "tiny", "--output", str(tmp_path / "out.mar")],
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-        check=True,
-        capture_output=True,
-    )
-    assert (tmp_path / "tiny" / "thesis.txt").read_text() == "years of work"
 
 
 def test_stage_refuses_a_directory_in_use(
