@@ -84,6 +84,7 @@ class Served:
 
     held: Held
     workers: int = 1
+    ready: bool = True
 
 
 class ManagedStub(BaseHTTPRequestHandler):
@@ -130,16 +131,15 @@ class ManagedStub(BaseHTTPRequestHandler):
         name, version = held.checked.archive.name, held.checked.archive.version
         if self._served(name, version) is not None:
             self._answer(409, {"code": 409, "message": f"Model version {version} is already registered"})
-        elif held.fails:
+            return
+        if held.fails:
             lines = (DIED, "Traceback (most recent call last):", f"handler.errors.LoadError: {file}: as the test says")
             with (self.logs / LOG).open("a") as log:
                 for line in lines:
                     log.write(json.dumps({"thread": f"W-9000-{name}_{version}-stdout", "message": line}) + "\n")
-            self._answer(500, {"code": 500, "message": f"Failed to start workers for model {name}"})
-        else:
-            self.versions.setdefault(name, {})[version] = Served(held)
-            self.default.setdefault(name, version)
-            self._answer(200, {"status": "registered"})
+        self.versions.setdefault(name, {})[version] = Served(held, ready=not held.fails)
+        self.default.setdefault(name, version)
+        self._answer(202, {"status": "Processing worker updates..."})
 
     def do_PUT(self) -> None:
         match self._parts():
@@ -176,7 +176,10 @@ class ManagedStub(BaseHTTPRequestHandler):
             "minWorkers": served.workers,
             "maxWorkers": served.workers,
             "batchSize": served.held.checked.server.batchSize,
-            "workers": [{"id": str(9000 + index), "status": "READY"} for index in range(served.workers)],
+            "workers": [
+                {"id": str(9000 + index), "status": "READY" if served.ready else "UNLOADING"}
+                for index in range(served.workers)
+            ],
             "jobQueueStatus": {"remainingCapacity": 100, "pendingRequests": 0},
             "customizedMetadata": {"contents_sha256": served.held.checked.contents_sha256},
         }

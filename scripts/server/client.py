@@ -67,16 +67,18 @@ class Client:
             raise ApiError(f"{model} {version}: its handler does not describe itself")
         return details
 
+    # TorchServe would answer `synchronous=true` when the workers are READY, and block a thread of its event loop until
+    # then: whoever's connection lives on that thread gets no answer. So ask without, and look at the state.
     def register(self, file: str, timeout: float) -> None:
-        """Registers an archive of the model store. Returns when its workers are READY: its minWorkers, at least one."""
+        """Registers an archive of the model store. Returns when TorchServe has unpacked it; its workers, minWorkers and
+        at least one, then load."""
         # haproxy.cfg accepts the url only as the first parameter.
-        query = f"url={file}&initial_workers=1&synchronous=true"
-        self._ask("POST", "management", f"/models?{query}", timeout)
+        self._ask("POST", "management", f"/models?url={file}&initial_workers=1&synchronous=false", timeout)
 
     def scale(self, model: str, version: str, workers: int, timeout: float, most: int | None = None) -> None:
-        """Sets minWorkers, and maxWorkers to `most` or to the same. Returns when they run. A worker that is stopped
-        drops its current batch."""
-        query = f"min_worker={workers}&max_worker={workers if most is None else most}&synchronous=true"
+        """Sets minWorkers, and maxWorkers to `most` or to the same. Returns before new ones are READY. A worker that is
+        stopped drops its current batch."""
+        query = f"min_worker={workers}&max_worker={workers if most is None else most}&synchronous=false"
         self._ask("PUT", "management", f"{_path(model, version)}?{query}", timeout)
 
     def set_default(self, model: str, version: str) -> None:

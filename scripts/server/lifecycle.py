@@ -95,12 +95,14 @@ class Lifecycle:
         """Sets the number of workers. If they don't become READY, the previous numbers are restored."""
         described = self._versions.existing(name, version)
         before = int(described["minWorkers"])
+        log = WorkerLog(self._logs)
         if dry_run:
             self._say("would", f"scale {name} {version} from {before} to {workers}")
             return
         try:
             self._client.scale(name, version, workers, timeout)
-            self._versions.wait_ready(name, version, workers, timeout)
+            old = [str(worker.get("id")) for worker in described["workers"]]
+            self._versions.wait_ready(name, version, workers, timeout, log, self._progress, old)
         except (LifecycleError, ApiError, KeyboardInterrupt) as error:
             self._scale_back(name, version, described, timeout, error)
         self._say("scaled", f"{name} {version} from {before} to {workers}, READY")
@@ -129,17 +131,14 @@ class Lifecycle:
         try:
             registration.start()
             while not registration.done(POLL):
-                self._progress(f"loading {name} {version}  {time.monotonic() - started:.0f} s")
+                self._progress(f"unpacking {name} {version}  {time.monotonic() - started:.0f} s")
             if registration.error is not None:
                 raise registration.error
-            self._versions.wait_ready(name, version, checked.server.minWorkers, timeout)
+            self._versions.wait_ready(name, version, checked.server.minWorkers, timeout, log, self._progress)
         except (LifecycleError, ApiError, KeyboardInterrupt) as error:
             if isinstance(error, ApiError) and error.status == HTTPStatus.CONFLICT:  # so don't undo it
                 raise LifecycleError(f"{name} {version}: somebody else registered it meanwhile") from None
-            death = log.death(name, version)
-            where = "" if log.readable() else "; the server's log has the worker's error"
-            cause = LifecycleError(death) if death else LifecycleError(f"{_reason(error)}{where}")
-            self._undo(name, version, before, cause, registration)
+            self._undo(name, version, before, error, registration)
         self._say("registered", f"{_beside(before)}, READY after {time.monotonic() - started:.0f} s")
 
     def _prove(self, checked: CheckedArchive) -> None:
@@ -210,7 +209,7 @@ class Lifecycle:
         except (ApiError, KeyboardInterrupt) as second:
             result = f"could not be scaled back to {workers}: {_reason(second)}"
         else:
-            result = f"it has {workers} as before"
+            result = f"set back to {workers}"
         raise LifecycleError(f"{name} {version}: {_reason(error)}; {result}") from None
 
 

@@ -1,4 +1,4 @@
-"""A registration that is under way: TorchServe answers it only when the workers are READY or have failed."""
+"""A registration that is under way: TorchServe answers it when it has unpacked the archive."""
 
 import threading
 

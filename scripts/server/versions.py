@@ -1,12 +1,14 @@
 """The versions of a model on a server, and waiting for what becomes of them."""
 
 import time
+from collections.abc import Callable, Collection, Mapping
 from http import HTTPStatus
 from typing import Any
 
 from scripts.archive.manifest import natural
 from scripts.server.client import ApiError, Client
 from scripts.server.readiness import ready_workers
+from scripts.server.worker_log import WorkerLog
 
 POLL = 0.5  # seconds; TorchServe logs each request for a state
 SETTLE = 2.0  # seconds for the batches that the workers still run when the queue is empty
@@ -50,15 +52,44 @@ class Versions:
         states = sorted(self._client.versions(name), key=lambda state: natural(state["modelVersion"]), reverse=True)
         return {str(state["modelVersion"]): ready_workers(state) for state in states}
 
-    def wait_ready(self, name: str, version: str, workers: int, timeout: float) -> None:
-        """Returns when the version has so many workers and all are READY. Raises LifecycleError after `timeout` s."""
-        deadline = time.monotonic() + timeout
+    def wait_ready(
+        self,
+        name: str,
+        version: str,
+        workers: int,
+        timeout: float,
+        log: WorkerLog,
+        progress: Callable[[str], None],
+        old: Collection[str] = (),
+    ) -> None:
+        """Returns when the version has so many workers and all are READY. Raises LifecycleError when one dies, or after
+        `timeout` seconds.
+
+        log: where the cause of a death stands, from before the workers were asked for. old: the workers that were there
+        before, and may start again meanwhile.
+        """
+        started = time.monotonic()
+        known: dict[str, int] = {}
+        silence = ""
         while True:
-            state = self.existing(name, version)
+            try:
+                state, silence = self.existing(name, version), ""
+            except ApiError as error:
+                if error.status is not None:
+                    raise
+                state, silence = {"workers": []}, f": {error}"  # a busy server answers later
             if ready_workers(state) >= workers == len(state["workers"]):
                 return
-            if time.monotonic() > deadline:
-                raise LifecycleError(f"{name} {version}: not READY within {timeout:g} s")
+            if (cause := log.death(name, version)) is not None:
+                raise LifecycleError(cause)
+            # TorchServe starts a dead worker again, in another process.
+            now = _processes(state, old)
+            if any(known.get(worker, process) != process for worker, process in now.items()):
+                raise LifecycleError(f"its worker died{log.hint()}")
+            known |= now
+            if (seconds := time.monotonic() - started) > timeout:
+                raise LifecycleError(f"not READY within {timeout:g} s{silence}{log.hint()}")
+            progress(f"loading {name} {version}  {seconds:.0f} s")
             time.sleep(POLL)
 
     def drain(self, name: str, version: str) -> None:
@@ -70,3 +101,9 @@ class Versions:
                 raise LifecycleError(f"{name} {version}: {waiting} requests still wait after {DRAIN:g} s")
             time.sleep(POLL)
         time.sleep(SETTLE)
+
+
+def _processes(state: Mapping[str, Any], old: Collection[str]) -> dict[str, int]:
+    """The process of each worker that has one, by the worker's name, but for the old ones."""
+    workers = {str(worker.get("id")): int(worker.get("pid", -1)) for worker in state["workers"]}
+    return {name: process for name, process in workers.items() if process > 0 and name not in old}

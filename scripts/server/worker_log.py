@@ -28,8 +28,9 @@ class WorkerLog:
             self._read(line)
         return self._causes.get(f"-{model}_{version}-stdout")
 
-    def readable(self) -> bool:
-        return os.access(self._path, os.R_OK)
+    def hint(self) -> str:
+        """Ends a message where the log can't be read from here."""
+        return "" if os.access(self._path, os.R_OK) else "; the server's log has the worker's error"
 
     def _read(self, line: bytes) -> None:
         if b'-stdout"' not in line:  # most lines are of requests; only what a worker prints is parsed

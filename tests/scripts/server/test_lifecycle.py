@@ -1,7 +1,9 @@
 """What is undone, and what is said of it, with a stand-in for the server; tests/live asks a real one."""
 
+import json
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,6 @@ class Server(Client):
         self.scaled: list[tuple[int, int]] = []
         self.broken: list[Exception | None] = []  # what the next calls of scale raise
         self.unpacked = threading.Event()
-        self.answered = threading.Event()
         self.answer: ApiError | None = None
 
     def add(self, version: str, least: int = 1, most: int = 1, workers: int = 1) -> None:
@@ -50,17 +51,20 @@ class Server(Client):
         return list(self.states.values())
 
     def register(self, file: str, timeout: float) -> None:
-        """Blocks while it unpacks, then knows the version, and answers when its workers are READY."""
+        """Blocks while it unpacks, then knows the version, whose worker never becomes READY."""
         assert self.unpacked.wait(60)
-        if self.answer is None:
-            self.add("2.0", workers=0)
-        assert self.answered.wait(60)
         if self.answer is not None:
             raise self.answer
+        self.add("2.0", workers=0)
+        self.states["2.0"]["workers"] = [{"id": "9001", "pid": 100, "status": "UNLOADING"}]
+
+    def registered(self) -> None:
+        """Returns when it knows the version."""
+        while "2.0" not in self.states:
+            time.sleep(0.001)
 
     def unregister(self, model: str, version: str, timeout: float = 30.0) -> None:
         del self.states[version]
-        self.answered.set()
 
     def scale(self, model: str, version: str, workers: int, timeout: float, most: int | None = None) -> None:
         self.scaled.append((workers, workers if most is None else most))
@@ -73,6 +77,12 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     for module in ("lifecycle", "versions"):
         monkeypatch.setattr(f"scripts.server.{module}.POLL", 0.01)
     return Server()
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    (tmp_path / "torchserve.log").touch()
+    return tmp_path
 
 
 def _register(server: Server, logs: Path, *steps: Any) -> str:
@@ -94,50 +104,66 @@ def _interrupt() -> None:
     raise KeyboardInterrupt
 
 
-def test_an_interrupt_while_torchserve_unpacks_waits_until_it_can_unregister(server: Server, tmp_path: Path) -> None:
+def test_an_interrupt_while_torchserve_unpacks_waits_until_it_can_unregister(server: Server, logs: Path) -> None:
     server.add("1.0")
-    said = _register(server, tmp_path, _interrupt, lambda: None, server.unpacked.set)
+    said = _register(server, logs, _interrupt, lambda: None, server.unpacked.set)
     assert said.startswith("interrupted")
     assert said.endswith("2.0 is not registered, 1.0 serves as before")
     assert list(server.states) == ["1.0"]
 
 
-def test_an_interrupt_while_it_loads_unregisters_at_once(server: Server, tmp_path: Path) -> None:
+def test_an_interrupt_while_it_loads_unregisters_at_once(server: Server, logs: Path) -> None:
     server.unpacked.set()
 
-    def registered() -> None:
-        while "2.0" not in server.states:
-            pass
-
-    assert _register(server, tmp_path, registered, _interrupt).endswith("2.0 is not registered, nothing serves")
+    assert _register(server, logs, server.registered, _interrupt).endswith("2.0 is not registered, nothing serves")
     assert server.states == {}
 
 
-def test_a_second_interrupt_does_not_claim_that_it_is_gone(server: Server, tmp_path: Path) -> None:
-    said = _register(server, tmp_path, _interrupt, _interrupt)
+def test_a_second_interrupt_does_not_claim_that_it_is_gone(server: Server, logs: Path) -> None:
+    said = _register(server, logs, _interrupt, _interrupt)
     assert said.endswith("2.0 could not be unregistered: interrupted")
     server.unpacked.set()
-    server.answered.set()
 
 
-def test_no_answer_does_not_claim_that_it_is_gone(server: Server, tmp_path: Path) -> None:
+def test_no_answer_does_not_claim_that_it_is_gone(server: Server, logs: Path) -> None:
     """The client's patience is over while TorchServe still unpacks."""
     server.add("1.0")
     server.answer = ApiError("/models: no answer (ReadTimeout)")
     server.unpacked.set()
-    server.answered.set()
-    said = _register(server, tmp_path)
+    said = _register(server, logs)
     assert said.startswith("/models: no answer (ReadTimeout)")
     assert said.endswith(
         "2.0 may still become registered, as TorchServe did not answer: see list; 1.0 serves as before"
     )
 
 
-def test_a_refusal_is_an_answer(server: Server, tmp_path: Path) -> None:
+def _restart(server: Server) -> None:
+    server.states["2.0"]["workers"] = [{"id": "9001", "pid": 101, "status": "UNLOADING"}]
+
+
+def test_a_worker_that_dies_ends_the_wait(server: Server, logs: Path) -> None:
+    """Its own words are in the log; where that can't be read, TorchServe's next try shows it."""
+    server.unpacked.set()
+    died = ("Backend worker process died.", "handler.errors.LoadError: labels.txt: missing")
+
+    def die() -> None:
+        for line in died:
+            with (logs / "torchserve.log").open("a") as log:
+                log.write(json.dumps({"thread": "W-9001-cats_2.0-stdout", "message": line}) + "\n")
+
+    assert _register(server, logs, server.registered, die) == (
+        "handler.errors.LoadError: labels.txt: missing; 2.0 is not registered, nothing serves"
+    )
+    (logs / "torchserve.log").unlink()
+    assert _register(server, logs, server.registered, lambda: None, lambda: _restart(server)) == (
+        "its worker died; the server's log has the worker's error; 2.0 is not registered, nothing serves"
+    )
+
+
+def test_a_refusal_is_an_answer(server: Server, logs: Path) -> None:
     server.answer = ApiError("/models: status 500: no memory", 500)
     server.unpacked.set()
-    server.answered.set()
-    assert _register(server, tmp_path).endswith("2.0 is not registered, nothing serves")
+    assert _register(server, logs).endswith("2.0 is not registered, nothing serves")
 
 
 def test_an_interrupt_in_the_middle_of_the_wait_does_not_end_the_registration(server: Server) -> None:
@@ -155,8 +181,7 @@ def test_an_interrupt_in_the_middle_of_the_wait_does_not_end_the_registration(se
     finally:
         signal.signal(signal.SIGALRM, before)
         server.unpacked.set()
-        server.answered.set()
-    assert registration.done(60)
+        assert registration.done(60)
     assert registration.error is None
 
 
@@ -166,20 +191,20 @@ def _scale(server: Server, logs: Path, workers: int) -> str:
     return str(raised.value)
 
 
-def test_a_failed_scale_restores_both_bounds_and_the_number(server: Server, tmp_path: Path) -> None:
+def test_a_failed_scale_restores_both_bounds_and_the_number(server: Server, logs: Path) -> None:
     server.add("1.0", least=1, most=4, workers=2)
-    assert _scale(server, tmp_path, 3) == "cats 1.0: cats 1.0: not READY within 0 s; it has 2 as before"
+    assert _scale(server, logs, 3) == "cats 1.0: not READY within 0 s; set back to 2"
     assert server.scaled == [(3, 3), (2, 2), (1, 4)]
 
 
-def test_a_failed_scale_with_one_bound_is_set_back_at_once(server: Server, tmp_path: Path) -> None:
+def test_a_failed_scale_with_one_bound_is_set_back_at_once(server: Server, logs: Path) -> None:
     server.add("1.0", least=2, most=2, workers=2)
     server.broken = [ApiError("no memory", 500)]
-    assert _scale(server, tmp_path, 3) == "cats 1.0: no memory; it has 2 as before"
+    assert _scale(server, logs, 3) == "cats 1.0: no memory; set back to 2"
     assert server.scaled == [(3, 3), (2, 2)]
 
 
-def test_the_first_cause_stands_where_the_way_back_fails(server: Server, tmp_path: Path) -> None:
+def test_the_first_cause_stands_where_the_way_back_fails(server: Server, logs: Path) -> None:
     server.add("1.0")
     server.broken = [ApiError("no memory", 500), ApiError("no answer")]
-    assert _scale(server, tmp_path, 3) == "cats 1.0: no memory; could not be scaled back to 1: no answer"
+    assert _scale(server, logs, 3) == "cats 1.0: no memory; could not be scaled back to 1: no answer"

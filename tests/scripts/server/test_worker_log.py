@@ -28,10 +28,10 @@ def log(tmp_path: Path) -> Path:
 def test_the_cause_of_a_death_is_the_exceptions_own_line(tmp_path: Path, log: Path) -> None:
     watched = WorkerLog(tmp_path)
     assert watched.death("tiny", "1.0") is None
-    assert not watched.readable()
+    assert watched.hint() == "; the server's log has the worker's error"
     other = ("Backend worker process died.", "Traceback (most recent call last):", "ValueError: not this one")
     log.write_text(_lines("W-9001-other_1.0-stdout", *other) + _lines("W-9000-tiny_1.0-stdout", *DEATH))
-    assert watched.readable()
+    assert watched.hint() == ""
     assert watched.death("tiny", "1.0") == "handler.errors.LoadError: golden.json: noise.bmp: failed"
     assert watched.death("other", "1.0") == "ValueError: not this one"
     assert watched.death("third", "1.0") is None
