@@ -22,6 +22,8 @@ from handler.errors import ItemError, LoadError, OutOfMemory, UnsupportedSize, a
 from handler.golden import GOLDEN_FILE, read_golden
 from handler.item import Item, Outcome
 from handler.labels import read_labels
+from handler.memory import Room, room_for_decoding
+from handler.meter import Allowance
 from handler.model import Model, create_network, load_weights, read_weights
 from handler.options import Options
 from handler.preprocess import Pipeline, read_pipeline
@@ -67,6 +69,7 @@ class Classifier:
     metadata: dict[str, Any]
     batch_size: int  # images in one forward pass, at the most
     torch_threads: int
+    room: Room  # for what is being decoded
     pool: ThreadPoolExecutor  # decodes and preprocesses; the codecs and OpenCV let other threads run meanwhile
 
     @classmethod
@@ -103,6 +106,7 @@ class Classifier:
             metadata=metadata,
             batch_size=share.batch_size,
             torch_threads=settings.torch_threads or cores,
+            room=room_for_decoding(settings.limits, scaled=settings.decode == "scaled"),
             pool=ThreadPoolExecutor(settings.decode_threads or cores, "decode"),
         )
         example = classifier.example(share.batch_size)
@@ -122,7 +126,8 @@ class Classifier:
 
     def decode(self, item: Item[bytes]) -> Item[NDArray[np.uint8]]:
         """Encoded bytes → [H, W, 3] uint8. Raises ItemError."""
-        return item.map(lambda payload: decode(payload, self.settings.limits, self.shortest_side))
+        limits, room = self.settings.limits, self.room
+        return item.map(lambda payload: decode(payload, limits, self.shortest_side, room, item.allowance))
 
     def preprocess(self, item: Item[NDArray[np.uint8]]) -> Item[Prepared]:
         """[H, W, 3] uint8 → what the network takes a batch of. Raises UnsupportedSize."""
@@ -134,10 +139,14 @@ class Classifier:
         return prepared
 
     def prepare(
-        self, payload: bytes | ItemError, options: Options, timed: Callable[[Any, Stage], Stage] = _untimed
+        self,
+        payload: bytes | ItemError,
+        options: Options,
+        timed: Callable[[Any, Stage], Stage] = _untimed,
+        allowance: Allowance | None = None,
     ) -> Item[Prepared] | ItemError:
         """Decodes and preprocesses one encoded image. `timed` may wrap a stage, whose name it is told."""
-        item = attempt(lambda payload: Item(payload, options), payload)
+        item = attempt(lambda payload: Item(payload, options, allowance), payload)
         return attempt(timed("preprocess", self.preprocess), attempt(timed("decode", self.decode), item))
 
     def side_by_side(self, function: Callable[[In], Out], items: Iterable[In]) -> list[Out]:

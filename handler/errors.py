@@ -106,6 +106,10 @@ class ExtremeAspectRatio(ItemError):
     status, code = 422, "extreme_aspect_ratio"
 
 
+class TooCostly(ItemError):
+    status, code = 422, "too_costly"
+
+
 class UnsupportedSize(ItemError):
     status, code = 422, "unsupported_size"
     default = "This model's preprocessing can't bring an image of this size to its input shape."

@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from handler.meter import Allowance
 from handler.options import Options
 
 Content = TypeVar("Content")
@@ -19,9 +20,10 @@ class Item(Generic[Content]):
 
     content: Content  # encoded bytes; then pixels [H, W, 3] uint8; then what the network takes a batch of
     options: Options
+    allowance: Allowance | None = None  # what the images of its request may take of a processor; None: each its own
 
     def map(self, stage: Callable[[Content], Other]) -> "Item[Other]":
-        return Item(stage(self.content), self.options)
+        return Item(stage(self.content), self.options, self.allowance)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar
 from handler.errors import ItemError
 from handler.item import Outcome
 from handler.messages import Answer, Request
+from handler.meter import Allowance
 from handler.parser import Task
 
 Result = TypeVar("Result")
@@ -23,6 +24,7 @@ class Job:
     request: Request
     task: Task
     queued: float | None = None  # seconds from the proxy to the handler, where there is a proxy
+    allowance: Allowance | None = None  # what its images may take of a processor together
     seconds: dict[Stage, list[float]] = field(default_factory=lambda: {stage: [] for stage in STAGES})
     outcomes: Sequence[Outcome | ItemError] = ()  # one an image
     answer: Answer | None = None  # set when the batch is reported

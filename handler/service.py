@@ -15,6 +15,7 @@ from handler.item import Item
 from handler.job import Batch, Job, queued_seconds
 from handler.log import about
 from handler.messages import Answer, Request
+from handler.meter import Allowance
 from handler.parser import Parser
 from handler.responses import Responder
 
@@ -62,7 +63,9 @@ class Service:
 
     def _job(self, request: Request) -> Job:
         with about(request.id):
-            return Job(request, self._parser.parse(request), queued_seconds(request.headers, time.time()))
+            queued = queued_seconds(request.headers, time.time())
+            allowance = Allowance(self.classifier.settings.limits.max_decode_seconds)
+            return Job(request, self._parser.parse(request), queued, allowance)
 
     def _answer(self, jobs: Sequence[Job]) -> list[Answer]:
         pairs = [(job, payload) for job in jobs for payload in job.task.payloads]
@@ -85,4 +88,4 @@ class Service:
         job, payload = pair
         assert job.task.options is not None
         with about(job.request.id):
-            return self.classifier.prepare(payload, job.task.options, job.timed)
+            return self.classifier.prepare(payload, job.task.options, job.timed, job.allowance)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from samples import CHELSEA, PHOTOS, encode, noise
 
+from bench.costly import flat, with_scans
 from handler.decode import decode
-from handler.errors import CorruptImage, ItemError, TooManyPixels, attempt
+from handler.errors import CorruptImage, ItemError, TooCostly, TooManyPixels, attempt
 from handler.settings import Limits
 
 LIMITS = Limits()
@@ -58,6 +59,21 @@ def test_photo_of_a_turned_camera() -> None:
 def test_a_broken_exif_block_does_not_hide_the_picture() -> None:
     payload = encode(noise(), "JPEG", exif=b"Exif\0\0MM\0\x2a\0\0\0\x08\xff\xff" + b"\xff" * 20)
     assert decode(payload, LIMITS).shape == (40, 60, 3)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_exif_of_many_values_is_not_read(kind: str) -> None:
+    """A million of them would take seconds, and hundreds of megabytes."""
+    many = struct.pack("<HHII", ORIENTATION, 5, 40_000, 26)
+    exif = b"Exif\0\0II\x2a\0\x08\0\0\0\x01\0" + many + bytes(4 + 8 * 40_000)
+    if kind == "JPEG":  # in segments, which Pillow puts together
+        parts = [exif[:6] + exif[6:][start : start + 65_000] for start in range(0, len(exif) - 6, 65_000)]
+        segments = b"".join(b"\xff\xe1" + struct.pack(">H", len(part) + 2) + part for part in parts)
+        plain = encode(noise(), "JPEG")
+        payload = plain[:2] + segments + plain[2:]
+    else:
+        payload = encode(noise(), kind, exif=exif)
+    assert _code(payload) == "too_costly"
 
 
 def test_transparency_is_laid_on_white() -> None:
@@ -163,6 +179,44 @@ def test_pixel_limit_is_inclusive() -> None:
     limits = Limits(max_pixels=2400)
     assert decode(encode(noise(40, 60)), limits).shape == (40, 60, 3)
     assert _code(encode(noise(41, 60)), limits) == "too_many_pixels"
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "spelled"),
+    [("RGBA", "WEBP", "WebP"), ("P", "PNG", "PNG"), ("1", "TIFF", "TIFF"), ("RGB", "BMP", "BMP"), ("L", "GIF", "GIF")],
+)
+def test_only_a_jpeg_may_have_the_most_pixels(mode: str, kind: str, spelled: str) -> None:
+    """Other formats take many times its memory and time: this WebP has 38 bytes."""
+    options = {"lossless": True} if kind == "WEBP" else {}
+    limits = Limits(max_pixels=4_000_000, max_pixels_other=1_000_000)
+    with pytest.raises(TooManyPixels) as caught:
+        decode(flat(mode, kind, (1001, 1000), **options), limits)
+    assert str(caught.value) == (f"The {spelled} is 1001 x 1000, more than 1000000 pixels. A JPEG may have 4000000.")
+    assert decode(flat(mode, kind, (1000, 1000), **options), limits).shape == (1000, 1000, 3)
+    assert decode(flat("RGB", "JPEG", (2000, 2000)), limits).shape == (2000, 2000, 3)
+
+
+def test_a_jpeg_of_many_scans_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _code(with_scans(1000, (64, 64))) == "too_costly"
+    monkeypatch.setattr("handler.jpeg.MAX_SCANNED", 20 * 64 * 64)
+    assert decode(with_scans(20, (64, 64)), LIMITS).shape == (64, 64, 3)
+    with pytest.raises(TooCostly, match="The JPEG is 64 x 64 and has 21 scans, more than 20 for this size"):
+        decode(with_scans(21, (64, 64)), LIMITS)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "I;16", "CMYK"])
+def test_strips_give_the_same_pixels(mode: str, orientation: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    image = Image.fromarray(noise(37, 23))
+    if mode == "RGBA":
+        image.putalpha(Image.fromarray(noise(37, 23)[:, :, 0]))
+    image = image.convert(mode)
+    payload = encode(image, "TIFF" if mode == "CMYK" else "PNG", exif=exif)
+    whole = decode(payload, LIMITS)
+    monkeypatch.setattr("handler.decode.STRIP", 5 * 23 + 1)
+    assert np.array_equal(decode(payload, LIMITS), whole)
 
 
 def test_byte_limit() -> None:

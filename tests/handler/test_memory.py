@@ -1,17 +1,61 @@
+"""What decoding takes, and the room for it."""
+
 import json
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from handler.decode import BYTES_A_PIXEL
+from samples import wait_for
+
+from handler.memory import COEFFICIENTS, JPEG, OTHER, Room, jpeg_memory, room_for_decoding
+from handler.settings import Limits
 
 
-def test_decoding_stays_within_its_bound() -> None:
+def test_decoding_stays_within_its_bounds() -> None:
     """For each thread, however many images a batch has: docs/operations.md says what a worker takes in all."""
-    script = Path(__file__).with_name("memory.py")
+    script = Path(__file__).with_name("peak_memory.py")
     done = subprocess.run([sys.executable, script, "2"], capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
     print(found)
-    assert len(found) == 5
-    assert max(found.values()) <= BYTES_A_PIXEL
-    assert max(found.values()) > BYTES_A_PIXEL / 2, "the bound says nothing"
+    assert len(found) == 11
+    assert {name: each for name, each in found.items() if each[0] > each[1]} == {}
+    for bound in (JPEG, JPEG + COEFFICIENTS, OTHER):
+        assert max(taken for taken, of in found.values() if of == bound) > bound / 2, "the bound says nothing"
+
+
+def test_who_needs_more_than_is_left_waits() -> None:
+    room = Room(10)
+    entered: list[str] = []
+    leave = threading.Event()
+
+    def use(name: str, amount: int) -> None:
+        with room.take(amount):
+            entered.append(name)
+            leave.wait(60)
+
+    with ThreadPoolExecutor(3) as pool:
+        pool.submit(use, "first", 6)
+        wait_for(lambda: entered == ["first"])
+        pool.submit(use, "large", 100)  # takes all that there is
+        pool.submit(use, "small", 4)
+        wait_for(lambda: "small" in entered)
+        assert "large" not in entered
+        leave.set()
+    assert sorted(entered) == ["first", "large", "small"]
+
+
+def test_the_room_is_for_the_most_costly_image() -> None:
+    def size(scaled: bool, **limits: int) -> int:
+        return room_for_decoding(Limits(**limits), scaled)._size
+
+    assert size(True) == COEFFICIENTS * 50_000_000
+    assert size(True, max_pixels_other=30_000_000) == OTHER * 30_000_000
+    assert size(False) == (COEFFICIENTS + JPEG) * 50_000_000
+    assert size(True, max_pixels=1_000_000) == OTHER * 1_000_000
+
+
+def test_a_progressive_jpeg_keeps_its_coefficients() -> None:
+    assert jpeg_memory(stored=64, decoded=1, buffered=False) == JPEG
+    assert jpeg_memory(stored=64, decoded=1, buffered=True) == JPEG + 64 * COEFFICIENTS

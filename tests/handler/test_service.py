@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from samples import CHELSEA, COFFEE
 
+from bench.costly import with_chunks
 from handler.classifier import Classifier
 from handler.item import Item
 from handler.job import Batch
@@ -48,6 +49,17 @@ def test_each_request_gets_its_own_answer_and_one_event_tells_of_all(demo: Class
     [batch] = batches
     assert [job.request.id for job in batch.jobs] == ["a", "c", "d"]
     assert [batch.log_fields(job)["code"] for job in batch.jobs] == ["ok", "no_payload", "ok"]
+
+
+def test_the_images_of_a_request_share_its_time_and_others_have_their_own(demo: Classifier) -> None:
+    limits = dataclasses.replace(demo.settings.limits, max_decode_seconds=0.2)
+    strict = dataclasses.replace(demo, settings=dataclasses.replace(demo.settings, limits=limits))
+    costly = with_chunks(200_000)
+    several = Request("a", fields=(("image1", costly), ("image2", CHELSEA), ("image3", costly), ("image4", costly)))
+    first, second = _service(strict).answer([several, Request("b", body=CHELSEA)])
+    codes = [each.get("error", {}).get("code") for each in json.loads(first.body)["predictions"]]
+    assert codes[0] == codes[2] == codes[3] == "too_costly"
+    assert second.status == 200
 
 
 def test_a_description_alone_is_no_event(demo: Classifier) -> None:
