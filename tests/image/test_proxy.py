@@ -7,6 +7,7 @@ import re
 import shutil
 import socket
 import subprocess
+from http.client import HTTPResponse
 from pathlib import Path
 
 import pytest
@@ -87,10 +88,49 @@ def test_a_request_that_is_not_answered_in_time_is_cut_off(tmp_path: Path) -> No
     assert proxy.stop(0.1), "stopping twice is no error"
 
 
+LONG = "a" * 4000
+REFUSED = [
+    ("POST /predictions/cats HTTP/3.7", 400, "bad_request"),
+    ("OPTIONS * HTTP/1.1", 400, "bad_request"),
+    ("POST /predictions/cats/1.0/../../../models HTTP/1.1", 400, "bad_request"),
+    ("POST /predictions/./cats HTTP/1.1", 400, "bad_request"),
+    ("GET /predictions/%2e%2E HTTP/1.1", 400, "bad_request"),
+    ("DELETE /predictions/cats HTTP/1.1", 405, "method_not_allowed"),
+    ("GET /predictions/cats HTTP/1.1", 405, "method_not_allowed"),
+    ("FOO /ping HTTP/1.1", 405, "method_not_allowed"),
+    (f"POST /predictions/cats?{LONG} HTTP/1.1", 414, "too_long"),
+    (f"POST /predictions/cats HTTP/1.1\r\nX-Long: {LONG}{LONG}", 431, "too_long"),
+    ("PRI * HTTP/2.0", 400, "bad_request"),
+]
+
+
+@HAS_HAPROXY
+def test_what_http_does_not_allow_is_refused_in_json(tmp_path: Path) -> None:
+    """TorchServe isn't there, so nothing of it reaches TorchServe; what passes is answered with 503."""
+    ports = free_ports()
+    proxy = _proxy(ports, tmp_path)
+    proxy.start()
+    try:
+        wait_for(lambda: ports.inference in ports.taken())
+        answers = {}
+        for start, *_ in REFUSED:
+            with socket.create_connection(("127.0.0.1", ports.inference), timeout=60) as client:
+                client.sendall(f"{start}\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+                answer = HTTPResponse(client)
+                answer.begin()
+                answers[start] = (answer.status, json.loads(answer.read())["error"]["code"])
+                assert (answer.status == 405) == ("Allow" in answer.headers)
+        assert answers == {start: (status, code) for start, status, code in REFUSED}
+        for path in ("/predictions/cats.2/1.0", "/v2/models/a..b/infer", f"/predictions/cats?{'a' * 3900}"):
+            assert requests.post(f"http://127.0.0.1:{ports.inference}{path}", timeout=60).status_code == 503
+    finally:
+        proxy.stop(30)
+
+
 def test_every_answer_is_json_and_says_what_the_handler_says() -> None:
     texts = re.findall(r" string '((?:[^']|'\"'\"')*)'", HAPROXY.read_text(encoding="utf-8"))
     answers = [json.loads(text.replace("'\"'\"'", "'")) for text in texts]
-    assert len(answers) == 11
+    assert len(answers) == 19
     [form_encoded] = [answer for answer in answers if answer.get("error", {}).get("code") == FormEncoded.code]
     assert form_encoded == error_body(FormEncoded(), None)
 
