@@ -47,18 +47,27 @@ $(INSTALLED): requirements.lock
 	$(BIN)/uv pip install --no-config --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# A server takes a core to start, and its tests wait for it: so three pytests run side by side. With ARGS it is one. Told
-# to stop, make passes the signal on, and each pytest stops its servers.
+# A server takes a core to start, and its tests wait for it: so pytests run side by side. With ARGS it is one. Told to
+# stop, make passes the signal on, and each pytest stops its servers.
+LIVE := tests/live tests/deploy
+FAULTS := tests/faults
+PARTS = $(MAKE) --no-print-directory --jobs 3 --output-sync=target
+
 test: $(INSTALLED)  ## the tests of every part, those against the real server too (ARGS for pytest)
 ifeq ($(ARGS),)
-	@$(MAKE) --no-print-directory --jobs 3 --output-sync=target test-live test-faults test-units
+	@$(PARTS) test-live test-faults test-units
 else
 	$(BIN)/python -m pytest $(ARGS)
 endif
 
-LIVE := tests/live tests/deploy
-FAULTS := tests/faults
-.PHONY: test-live test-faults test-units
+test-slow: $(INSTALLED)  ## what takes minutes: soak, benchmark, tuning, compiling (ARGS for pytest)
+ifeq ($(ARGS),)
+	@$(PARTS) slow-servers slow-units
+else
+	$(BIN)/python -m pytest -m slow $(ARGS)
+endif
+
+.PHONY: test-live test-faults test-units slow-servers slow-units
 test-live:
 	$(BIN)/python -m pytest $(LIVE)
 
@@ -68,8 +77,14 @@ test-faults:
 test-units:
 	$(BIN)/python -m pytest tests $(addprefix --ignore ,$(LIVE) $(FAULTS))
 
-test-slow: $(INSTALLED)  ## what takes minutes: soak, benchmark, tuning, compiling (ARGS for pytest)
-	$(BIN)/python -m pytest -m slow $(ARGS)
+# SKIP: the benchmarks, where what they call was tested with another Python.
+SKIP :=
+SLOW_SERVERS = $(filter-out $(SKIP),$(LIVE) $(FAULTS) tests/bench)
+slow-servers:
+	$(BIN)/python -m pytest -m slow $(SLOW_SERVERS)
+
+slow-units:
+	$(BIN)/python -m pytest -m slow tests $(addprefix --ignore ,$(LIVE) $(FAULTS) tests/bench)
 
 test-image: $(INSTALLED)  ## build both images and test them; skipped where no container engine is (ARGS for pytest)
 	DOCKER=$(DOCKER) $(BIN)/python -m pytest -m image $(ARGS)
