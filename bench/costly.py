@@ -8,7 +8,7 @@ from PIL import Image
 
 Size = tuple[int, int]  # width, height
 LARGE = (8160, 6120)  # just under 50 megapixels
-SMALL = (3651, 2738)  # just under 10
+SMALL = (2828, 2121)  # just under 6
 MEDIUM = (4760, 3570)  # just under 17
 
 

@@ -25,8 +25,8 @@ def images() -> dict[str, bytes]:
     return {
         "JPEG, 50 megapixels, noise": noisy("JPEG", LARGE, quality=12),
         "the same, progressive, 10 scans": noisy("JPEG", LARGE, quality=12, progressive=True),
-        "JPEG, 50 megapixels, 20 scans": with_scans(20),
-        "JPEG, 10 megapixels, 100 scans": with_scans(100, SMALL),
+        "JPEG, 50 megapixels, 12 scans": with_scans(12),
+        "JPEG, 6 megapixels, 100 scans": with_scans(100, SMALL),
         "JPEG, 50 megapixels, 100 scans": with_scans(100),
         "JPEG, 50 megapixels, 3,000 scans": with_scans(3000),
         "JPEG, two million segments": with_segments(2_000_000),
