@@ -18,11 +18,11 @@ def test_one_short_round(
     options = ["--rounds", "1", "--seconds", "3", "--warm-up", "1", "--output", str(tmp_path)]
     options += ["--archive", str(demo_mar), "--tuned", str(demo_mar), "--checkpoint", str(demo_checkpoint)]
     options += ["--photo", str(PHOTOS / "chelsea.png"), "--port", str(first_free_port(100))]
-    options += ["--sizes", "300x225"]  # answered many times, however busy the machine is
+    options += ["--sizes", "300x225", "500x375"]  # answered many times, however busy the machine is
     options += ["--only", "as packaged", "image_classifier, batch 8", "FastAPI + timm, 1 ", "LitServe, 1 "]
     assert run.main(options) == 0, capsys.readouterr()
     result = json.loads((tmp_path / "bench.json").read_text())
-    assert len(result["rounds"]) == len(result["families"]) + len(result["ceilings"])
+    assert len(result["rounds"]) == 2 * (len(result["families"]) + len(result["ceilings"]))
     assert len(result["families"]) == 4
     assert "ratio of medians" in capsys.readouterr().out
 

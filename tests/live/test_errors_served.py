@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from samples import CHELSEA, PATIENCE, Send, chelsea, encode, noise
 
+from bench.costly import with_scans
 from handler import errors
 from scripts.paths import ROOT
 from scripts.server.torchserve import TorchServe
@@ -46,6 +47,7 @@ ROWS: list[tuple[str, dict[str, Any], int, str, int | None]] = [
     ("cat-breeds", {"data": encode(Image.new("F", (8, 8)), "TIFF")}, 415, "unsupported_image", 0),
     ("cat-breeds", {"data": CHELSEA[:9000]}, 422, "corrupt_image", 0),
     ("cat-breeds", {"data": encode(noise(1, 300))}, 422, "extreme_aspect_ratio", 0),
+    ("cat-breeds", {"data": with_scans(200, (64, 64))}, 422, "too_costly", 0),
 ]
 
 
