@@ -8,8 +8,8 @@ from PIL import Image
 
 Size = tuple[int, int]  # width, height
 LARGE = (8160, 6120)  # just under 50 megapixels
-SMALL = (2828, 2121)  # just under 6
 MEDIUM = (4760, 3570)  # just under 17
+SMALL = (2828, 2121)  # just under 6
 
 
 def flat(mode: str, kind: str, size: Size, orientation: int | None = None, **options: object) -> bytes:

@@ -9,9 +9,9 @@ import multiprocessing
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from bench.costly import LARGE, MEDIUM, SMALL, flat, noisy, with_chunks, with_extensions, with_scans, with_segments
+from bench.peak import Peak
 from handler.decode import decode
 from handler.errors import ItemError
 from handler.settings import Limits
@@ -47,14 +47,13 @@ def images() -> dict[str, bytes]:
 
 def cost(payload: bytes, shortest_side: int | None) -> tuple[str, float, float]:
     """The code of the error or `ok`, processor seconds, and megabytes above those before. For a process of its own."""
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
-    before, started = _status("VmRSS"), time.process_time()
+    peak, started = Peak(), time.process_time()
     try:
         decode(payload, Limits(), shortest_side)
         code = "ok"
     except ItemError as error:
         code = error.code
-    return code, time.process_time() - started, (_status("VmHWM") - before) / 1e6
+    return code, time.process_time() - started, peak.bytes() / 1e6
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,12 +76,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, size, code, seconds, megabytes in rows:
             print(f"| {name} | {size:,} | `{code}` | {seconds:.2f} | {megabytes:.0f} |")
     return 0
-
-
-def _status(key: str) -> int:
-    """Bytes, from the process's own status."""
-    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key)]
-    return int(line.split()[1]) * 1024
 
 
 if __name__ == "__main__":

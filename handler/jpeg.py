@@ -13,7 +13,7 @@ END_OF_IMAGE, START_OF_SCAN = 0xD9, 0xDA
 # stand before a marker; a pattern for the run would take quadratic time.
 MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
 SEQUENTIAL = {0xC0, 0xC1}  # frames that are decoded line by line where one scan has all components
-ARITHMETIC = {0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}  # frames of a coding that takes ten times as long
+ARITHMETIC = {0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}  # frames of a coding that takes several times as long
 FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7} | ARITHMETIC
 # Those that a length follows. libjpeg passes over any other, so a length must not hide what stands behind it.
 WITH_LENGTH = {*range(0xC0, 0xD0), *range(0xDA, 0xF0), 0xFE}

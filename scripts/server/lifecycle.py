@@ -95,10 +95,10 @@ class Lifecycle:
         """Sets the number of workers. If they don't become READY, the previous numbers are restored."""
         described = self._versions.existing(name, version)
         before = int(described["minWorkers"])
-        log = WorkerLog(self._logs)
         if dry_run:
             self._say("would", f"scale {name} {version} from {before} to {workers}")
             return
+        log = WorkerLog(self._logs)
         try:
             self._client.scale(name, version, workers, timeout)
             old = [str(worker.get("id")) for worker in described["workers"]]

@@ -5,11 +5,11 @@ import json
 import multiprocessing
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 
 from bench.costly import flat, with_scans
+from bench.peak import Peak
 from handler.decode import decode
 from handler.memory import COEFFICIENTS, JPEG, OTHER
 from handler.settings import Limits
@@ -17,11 +17,6 @@ from handler.settings import Limits
 SIDE = 3000  # pixels
 SIZE = (SIDE, SIDE)
 TURNED = 6  # the EXIF orientation
-
-
-def _status(key: str) -> int:
-    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key)]
-    return int(line.split()[1]) * 1024
 
 
 def main() -> None:
@@ -49,12 +44,11 @@ def main() -> None:
 
 def _taken(payload: bytes, threads: int) -> float:
     """Bytes a pixel and thread. In a process of its own, as the allocator keeps some of what it has had."""
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
-    before = _status("VmRSS")
+    peak = Peak()
     with ThreadPoolExecutor(threads) as pool:
         shapes = list(pool.map(lambda payload: np.shape(decode(payload, Limits())), [payload] * 3 * threads))
     assert shapes == [(SIDE, SIDE, 3)] * 3 * threads
-    return (_status("VmHWM") - before) / SIDE**2 / threads
+    return peak.bytes() / SIDE**2 / threads
 
 
 if __name__ == "__main__":
