@@ -138,5 +138,12 @@ class Container:
             assert time.monotonic() < deadline, f"{health}, expected {wanted}: {self.check_health()}"
             time.sleep(0.5)
 
+    def wait_until_it_says(self, wanted: str, timeout: float = PATIENCE) -> None:
+        """Until what scripts/health.py says holds this."""
+        deadline = time.monotonic() + timeout
+        while wanted not in (said := self.check_health()):
+            assert time.monotonic() < deadline, f"{said}, expected {wanted}"
+            time.sleep(0.5)
+
     def classify(self, photo: bytes, model: str = "cat-breeds") -> requests.Response:
         return requests.post(f"http://127.0.0.1:{self.port()}/predictions/{model}", data=photo, timeout=PATIENCE)

@@ -27,14 +27,15 @@ def test_healthy_while_models_answer_and_unhealthy_when_the_workers_are_dead(ima
         container.run("bash", "-c", "rm /tmp/torchserve/models/*/model.safetensors")  # so no worker can load again
         container.kill("model_service_worker")
         container.wait_until("unhealthy")
-        assert "cat-breeds 1.0: no READY worker" in container.check_health()
+        container.wait_until_it_says("cat-breeds 1.0: no READY worker")
         assert container.python(PING) == "Healthy", "TorchServe's own word, and why it is not enough"
 
 
 def test_an_empty_store_waits_for_registration(image: str, tmp_path: Path, demo_mar: Path) -> None:
     tmp_path.chmod(0o755)
     with Container(image, *HARDENED, *QUICK, *mounted(tmp_path)) as container:
-        container.wait_until("unhealthy")
+        container.wait_until("unhealthy")  # which it may be before TorchServe listens
+        container.wait_until_it_says("no model is registered")
         assert "no archive in /app/models: waiting for one to be registered" in container.said()
         shutil.copy(demo_mar, tmp_path)
         register = "/models?url=cat-breeds.mar&initial_workers=1&synchronous=true"
