@@ -12,12 +12,12 @@ from containers import DOCKER, FLAVOURS, build
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "engine" in getattr(item, "fixturenames", ()):
+        if "container_engine" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.image)
 
 
 @pytest.fixture(scope="session")
-def engine() -> None:
+def container_engine() -> None:
     if shutil.which(DOCKER) is None:
         pytest.skip(f"no container engine: {DOCKER} is not installed")
     done = subprocess.run([DOCKER, "version"], capture_output=True, text=True, timeout=60)
@@ -26,7 +26,7 @@ def engine() -> None:
 
 
 @pytest.fixture(scope="session")
-def images(engine: None) -> dict[str, str]:
+def images(container_engine: None) -> dict[str, str]:
     """Flavour → the image's name. Both are built once; with a warm cache that takes seconds."""
     return {flavour: build(flavour) for flavour in FLAVOURS}
 

@@ -121,7 +121,7 @@ def test_the_bill_of_materials_says_what_is_in_it(images: dict[str, str], flavou
     assert not any("cyclonedx" in purl for purl in purls), "what wrote the bill is not in the image"
 
 
-def test_the_context_is_what_the_build_needs(engine: None, tmp_path: Path) -> None:
+def test_the_context_is_what_the_build_needs(container_engine: None, tmp_path: Path) -> None:
     """What .dockerignore lets in, as the engine itself sees it."""
     file = tmp_path / "Dockerfile"
     file.write_text("FROM scratch\nCOPY . /\n")
