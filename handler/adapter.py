@@ -5,6 +5,7 @@ torch-model-archiver puts a copy of it at the archive's root. TorchServe expects
 """
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +19,7 @@ from ts.torch_handler.base_handler import BaseHandler
 from handler.classifier import Share
 from handler.job import Batch
 from handler.log import FIELDS, log_as_json
+from handler.memory import DECODING
 from handler.messages import Answer, Request, Route
 from handler.metric_lines import metric_line
 from handler.metrics import MODEL, Sample, batch_samples, first_samples
@@ -40,7 +42,8 @@ class MultiLabelHandler(BaseHandler):  # type: ignore[misc]
         gpu = context.system_properties.get("gpu_id")
         device = torch.device(f"cuda:{gpu}" if gpu is not None and torch.cuda.is_available() else "cpu")
         server = read_server_settings(directory)
-        share = Share(server.batchSize, server.minWorkers)
+        decoding = os.environ.get(DECODING)
+        share = Share(server.batchSize, server.minWorkers, None if decoding is None else int(decoding))
         self.service = Service.load(directory, device, share, name, version, self._report)
         self.labels = self.service.classifier.labels
         self.dimensions = dict(zip(MODEL, (name, version), strict=True))

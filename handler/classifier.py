@@ -22,7 +22,7 @@ from handler.errors import ItemError, LoadError, OutOfMemory, UnsupportedSize, a
 from handler.golden import GOLDEN_FILE, read_golden
 from handler.item import Item, Outcome
 from handler.labels import read_labels
-from handler.memory import Room, room_for_decoding
+from handler.memory import Room, decoding_memory
 from handler.meter import Allowance
 from handler.model import Model, create_network, load_weights, read_weights
 from handler.options import Options
@@ -50,6 +50,7 @@ class Share:
 
     batch_size: int = 8  # images in one forward pass, at the most
     workers: int = 1  # processes that share the cores
+    decoding: int | None = None  # bytes for what is being decoded; None: enough for any image within the limits
 
 
 ALONE = Share()
@@ -106,7 +107,7 @@ class Classifier:
             metadata=metadata,
             batch_size=share.batch_size,
             torch_threads=settings.torch_threads or cores,
-            room=room_for_decoding(settings.limits, scaled=settings.decode == "scaled"),
+            room=Room(share.decoding or decoding_memory(settings.limits, scaled=False)),
             pool=ThreadPoolExecutor(settings.decode_threads or cores, "decode"),
         )
         example = classifier.example(share.batch_size)

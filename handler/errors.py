@@ -136,7 +136,10 @@ def attempt(stage: Callable[[In], Out], item: In | ItemError) -> Out | ItemError
     try:
         return stage(item)
     except ItemError as error:
-        return error
+        # Its traceback, and that of what caused it, hold the request's bytes, in a circle with the job that holds the
+        # error: they would stay until Python's collector looks, which it seldom does.
+        error.__context__ = None
+        return error.with_traceback(None)
     except MemoryError:
         logger.exception("out of memory at an item")
         return OutOfMemory()

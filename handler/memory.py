@@ -7,7 +7,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from handler.errors import TooCostly
 from handler.settings import Limits
+
+DECODING = "DECODING_MEMORY"  # the variable that gives a worker its bytes; scripts/server/budget.py computes them
 
 # The most bytes for a pixel. The worst case is a WebP with alpha.
 OTHER = 21
@@ -17,15 +20,17 @@ COEFFICIENTS = 8
 
 
 class Room:
-    """A number of bytes. Whoever needs more than is left waits; whoever needs more than there is waits for all."""
+    """A number of bytes. Whoever needs more than is left waits."""
 
     def __init__(self, size: int) -> None:
-        self._size = self._left = size
+        self.size = self._left = size
         self._freed = threading.Condition()
 
     @contextmanager
     def take(self, amount: int) -> Iterator[None]:
-        amount = min(amount, self._size)
+        """Raises TooCostly where it needs more than there is."""
+        if amount > self.size:
+            raise TooCostly(f"The image needs {amount >> 20} MiB to be decoded, and this server has {self.size >> 20}.")
         with self._freed:
             self._freed.wait_for(lambda: self._left >= amount)
             self._left -= amount
@@ -37,11 +42,11 @@ class Room:
                 self._freed.notify_all()
 
 
-def room_for_decoding(limits: Limits, scaled: bool) -> Room:
-    """For the most costly image that the limits allow, and so for many ordinary ones. scaled: whether a JPEG may be
-    decoded smaller."""
-    jpeg = COEFFICIENTS + (0 if scaled else JPEG)
-    return Room(max(OTHER * min(limits.max_pixels, limits.max_pixels_other), jpeg * limits.max_pixels))
+def decoding_memory(limits: Limits, scaled: bool) -> int:
+    """Bytes for the most costly image that the limits allow, and so for many ordinary ones. scaled: whether a JPEG may
+    be decoded smaller."""
+    jpeg = COEFFICIENTS + JPEG / (4 if scaled else 1)
+    return round(max(OTHER * min(limits.max_pixels, limits.max_pixels_other), jpeg * limits.max_pixels))
 
 
 def jpeg_memory(stored: int, decoded: int, buffered: bool) -> int:

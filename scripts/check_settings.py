@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Checks that config.properties, the environment and the archives of a model store are compatible. Prints a line for
-each clash.
+"""Checks that config.properties, the environment and the archives of a model store are compatible. Prints how the
+memory is divided, and a line for each clash.
 
 Exit codes: 0 no clash, 1 a clash or an unreadable file, 2 wrong usage.
 """
@@ -12,20 +12,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from handler.errors import LoadError
-from scripts.archive.manifest import find_archives
+from scripts.archive.manifest import Archive, find_archives
+from scripts.arguments import whole
 from scripts.paths import CONFIG, MODEL_STORE
+from scripts.server.budget import MIB, MemoryBudgetError, available_memory, plan
 from scripts.server.clashes import read_clashes
 from scripts.server.frontend import FrontEndError, read_front_end
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    clashes: list[str] = []
+    archives: list[Archive] = []
     try:
         front = read_front_end(options.config, os.environ)
         archives = find_archives(options.model_store)
-        clashes = read_clashes(front, archives)
-    except (FrontEndError, LoadError) as error:
-        clashes = [str(error)]
+        outlines, clashes = read_clashes(front, archives)
+        print(plan(options.memory or available_memory(), outlines, front.max_request_size))
+    except (FrontEndError, LoadError, MemoryBudgetError) as error:
+        clashes.append(str(error))
     for clash in clashes:
         print(f"clash: {clash}")
     if not clashes:
@@ -38,6 +43,8 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--config", metavar="FILE", type=Path, default=CONFIG, help="default: %(default)s")
     add("--model-store", metavar="DIR", type=Path, default=MODEL_STORE, help="default: %(default)s")
+    megabytes = "of the container, by default what this process has (MiB)"
+    add("--memory", metavar="MIB", type=lambda text: whole(1, 2**30)(text) * MIB, help=megabytes)
     return parser
 
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Checks a server and prints the result in one line.
 
-live   Java answers /ping
-ready  and every expected model has a READY worker; Docker's HEALTHCHECK asks this
+live   Java answers the management API
+ready  and every expected model has a READY worker, and /ping says Healthy; Docker's HEALTHCHECK asks this
 deep   and every model gives its archive's golden inputs the scores that they had at build, over HTTP and in time; an
        archive without golden inputs (self_check: false) has nothing to compare
 
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _live(client: Client, options: argparse.Namespace) -> str | None:
-    client.ping(options.timeout)
+    client.models(options.timeout)
     return None
 
 
@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="repeat it for each model (default: all registered)",
     )
-    seconds = "seconds for /ping, and for all golden inputs of a model (default: %(default)s)"
+    seconds = "seconds for `live`, and for all golden inputs of a model (default: %(default)s)"
     add("--timeout", type=float, default=TIMEOUT, help=seconds)
     add("--model-store", type=Path, default=MODEL_STORE, help="for deep: the archives (default: %(default)s)")
     add("--json", action="store_true", help="print JSON")

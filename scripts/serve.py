@@ -11,6 +11,7 @@ from handler.errors import LoadError
 from scripts.archive.manifest import read_archive
 from scripts.paths import CONFIG, DEMO, LOGS, ROOT
 from scripts.predict import URL as PREDICT_URL
+from scripts.server.budget import MemoryBudgetError, available_memory, plan
 from scripts.server.clashes import read_clashes
 from scripts.server.frontend import FrontEndError, read_front_end
 from scripts.server.java import JavaNotFoundError
@@ -27,12 +28,16 @@ def main() -> int:
     supervisor = Supervisor()
     try:
         archive = read_archive(options.archive)
-        clashes = read_clashes(read_front_end(CONFIG, os.environ), [archive])
-    except (LoadError, FrontEndError) as error:
+        front = read_front_end(CONFIG, os.environ)
+        outlines, clashes = read_clashes(front, [archive])
+        # Nothing stands before TorchServe here, so the bodies of all that wait are in Java.
+        budget = plan(available_memory(), outlines, front.max_request_size, queue=front.job_queue_size)
+    except (LoadError, FrontEndError, MemoryBudgetError) as error:
         return _fail(str(error))
+    print(budget)
     for clash in clashes:
         print(f"clash: {clash}", file=sys.stderr, flush=True)
-    server = TorchServe([archive], archive.path.parent, _ports(options), options.logs)
+    server = TorchServe([archive], archive.path.parent, _ports(options), options.logs, budget=budget)
     print(f"starting TorchServe, log in {server.console}", flush=True)
     started = time.monotonic()
     try:

@@ -1,11 +1,20 @@
 """Checks an archive before a server takes it: it opens, no path in it leads outside, its hashes match, and the handler
 can read its files. The network is not loaded: the worker does that, and classifies the golden inputs."""
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from handler.calibration import read_calibration
-from handler.contents import PREPROCESSING_FILE, contents_sha256, file_digests, read_metadata, weights_sha256
+from handler.contents import (
+    PREPROCESSING_FILE,
+    WEIGHTS_FILE,
+    contents_sha256,
+    file_digests,
+    read_metadata,
+    weights_sha256,
+)
 from handler.errors import LoadError
 from handler.files import read_json
 from handler.golden import GOLDEN_DIRECTORY, GOLDEN_FILE, Golden, read_golden
@@ -20,13 +29,28 @@ PACKAGE_FILE = "handler/__init__.py"
 
 
 @dataclass(frozen=True)
+class Sizes:
+    """Bytes of an unpacked archive."""
+
+    weights: int
+    all: int
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        with zipfile.ZipFile(path) as mar:
+            sizes = {member.filename: member.file_size for member in mar.infolist()}
+        return cls(sizes.get(WEIGHTS_FILE, 0), sum(sizes.values()))
+
+
+@dataclass(frozen=True)
 class Outline:
-    """An archive's settings and labels, without its weights and code."""
+    """An archive's settings, labels and sizes, without its weights and code."""
 
     archive: Archive
     labels: tuple[str, ...]
     settings: Settings
     server: ServerSettings
+    sizes: Sizes
 
 
 @dataclass(frozen=True)
@@ -48,7 +72,7 @@ def check_archive(path: Path) -> CheckedArchive:
         digests = file_digests(directory)
         weights_sha256(directory, digests, read_metadata(directory))
         golden = _read_golden(directory, settings, len(labels))
-    return CheckedArchive(archive, labels, settings, server, golden, contents_sha256(digests))
+    return CheckedArchive(archive, labels, settings, server, Sizes.read(path), golden, contents_sha256(digests))
 
 
 def read_outline(archive: Archive) -> Outline:
@@ -56,7 +80,7 @@ def read_outline(archive: Archive) -> Outline:
     with unpacked(archive.path, lambda name: name in (PACKAGE_FILE, CONFIG_FILE, LABELS_FILE)) as directory:
         _check_package(directory)
         settings, server = read_settings(directory), read_server_settings(directory)
-        return Outline(archive, read_labels(directory), settings, server)
+        return Outline(archive, read_labels(directory), settings, server, Sizes.read(archive.path))
 
 
 def read_golden_inputs(outline: Outline) -> list[Golden]:

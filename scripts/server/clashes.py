@@ -16,16 +16,16 @@ BASE64 = 4 / 3
 SCORE, LABEL = 30, 100
 
 
-def read_clashes(front: FrontEnd, archives: Sequence[Archive]) -> list[str]:
-    """A line for each clash, and for each archive whose settings can't be read. Clashes within the front end are a
-    FrontEndError when it is read."""
-    clashes = []
+def read_clashes(front: FrontEnd, archives: Sequence[Archive]) -> tuple[list[Outline], list[str]]:
+    """The outlines that can be read, and a line for each clash and for each archive whose settings can't be read.
+    Clashes within the front end are a FrontEndError when it is read."""
+    outlines, clashes = [], []
     for archive in archives:
         try:
-            clashes += find_clashes(front, read_outline(archive))
+            outlines.append(read_outline(archive))
         except LoadError as error:
             clashes.append(str(error))
-    return clashes
+    return outlines, [clash for outline in outlines for clash in find_clashes(front, outline)] + clashes
 
 
 def find_clashes(front: FrontEnd, outline: Outline) -> list[str]:

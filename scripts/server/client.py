@@ -35,13 +35,17 @@ class Client:
         self.keys = keys
 
     def ping(self, timeout: float = TIMEOUT) -> str:
-        """TorchServe's own status. It is "Healthy" even while a model loads, and without any model."""
+        """TorchServe's own status, where nothing stands before it: "Healthy" even while a model loads, and without any
+        model."""
         return self._get("inference", "/ping", lambda answer: str(answer["status"]), timeout)
 
-    def models(self) -> list[str]:
+    def models(self, timeout: float = TIMEOUT) -> list[str]:
         """The names of the registered models."""
         return self._get(
-            "management", "/models?limit=1000", lambda answer: [str(model["modelName"]) for model in answer["models"]]
+            "management",
+            "/models?limit=1000",
+            lambda answer: [str(model["modelName"]) for model in answer["models"]],
+            timeout,
         )
 
     def describe(self, model: str, version: str | None = None) -> dict[str, Any]:

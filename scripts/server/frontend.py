@@ -56,6 +56,7 @@ class FrontEnd:
     max_response_size: int  # bytes
     job_queue_size: int  # requests that may wait for a model, unless its archive has another number
     request_timeout: int  # seconds that a request may take, including its time in the queue
+    body_timeout: int  # seconds that a body may take to arrive
     stop_grace: int  # most seconds from SIGTERM to the end
 
     def __post_init__(self) -> None:
@@ -114,6 +115,7 @@ def read_front_end(config: Path, environment: Mapping[str, str]) -> FrontEnd:
         max_response_size=number("max_response_size", 6_553_500, "bytes"),
         job_queue_size=number("job_queue_size", 100, "requests"),
         request_timeout=seconds("REQUEST_TIMEOUT", 120, least=1),
+        body_timeout=seconds("BODY_TIMEOUT", 60, least=1),
         stop_grace=seconds("STOP_GRACE", 30, least=JAVA_GRACE),
     )
 

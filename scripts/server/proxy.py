@@ -6,11 +6,14 @@ import signal
 import socket
 import subprocess
 import threading
+from collections.abc import Collection
 from pathlib import Path
 from typing import TextIO
 
+from scripts.server.budget import SMALL_BODY, Budget
 from scripts.server.client import TIMEOUT
 from scripts.server.frontend import FrontEnd
+from scripts.server.sessions import Session, count_answers, read_sessions
 
 logger = logging.getLogger("haproxy")
 
@@ -21,11 +24,14 @@ LEVELS = {"[NOTICE]": logging.INFO, "[WARNING]": logging.INFO, "[ALERT]": loggin
 class Proxy:
     """Listens on the inference and management addresses. TorchServe listens on unix sockets behind it."""
 
-    def __init__(self, config: Path, front: FrontEnd, home: Path) -> None:
+    def __init__(self, config: Path, front: FrontEnd, budget: Budget, home: Path) -> None:
         """config: image/haproxy.cfg. home: a directory for the sockets."""
         self._config = config
         self._front = front
+        self._budget = budget
         self._control = home / "control.sock"
+        self._unready = home / "unready_models"
+        self._refused: set[str] = set()
         self._sockets = {"inference": home / "inference.sock", "management": home / "management.sock"}
         self._process: subprocess.Popen[str] | None = None
         self._log: threading.Thread | None = None
@@ -50,13 +56,19 @@ class Proxy:
             "PROXY_MANAGEMENT": str(self._front.management),
             "PROXY_INFERENCE_SOCKET": str(self._sockets["inference"]),
             "PROXY_MANAGEMENT_SOCKET": str(self._sockets["management"]),
-            "PROXY_MAX_REQUEST_SIZE": str(self._front.max_request_size),
+            "PROXY_MAX_REQUEST_SIZE": str(self._budget.max_body),
             "PROXY_REQUEST_TIMEOUT": str(self._front.request_timeout),
+            "PROXY_QUEUE": str(self._front.job_queue_size),
+            "PROXY_SMALL_BODY": str(SMALL_BODY),
+            "PROXY_SMALL_BODIES": str(self._budget.small_bodies),
+            "PROXY_LARGE_BODIES": str(self._budget.large_bodies),
+            "PROXY_UNREADY": str(self._unready),
             "PROXY_CONTROL": str(self._control),
         }
 
     def start(self) -> None:
         """Starts to listen. It answers 503 until TorchServe listens, too."""
+        self._unready.touch()  # haproxy reads it at its start
         self._process = subprocess.Popen(
             ["haproxy", "-db", "-f", self._config],
             env={**os.environ, **self.variables()},
@@ -69,12 +81,33 @@ class Proxy:
         self._log.start()
 
     def set_ready(self, ready: bool) -> None:
-        """Sets what GET /ready answers: 200 or 503. At first it is 503. Raises OSError if haproxy is gone."""
+        """Sets what GET /ready and /ping answer: 200 or 503. At first it is 503. Raises OSError if haproxy is gone."""
+        self._ask(f"{'enable' if ready else 'disable'} server readiness/models")
+
+    def refuse(self, models: Collection[str]) -> None:
+        """Answers 503 to requests for these models and no others. Raises OSError if haproxy is gone."""
+        for model in self._refused.symmetric_difference(models):
+            self._ask(f"{'add' if model in models else 'del'} acl {self._unready} {model}")
+        self._refused = set(models)
+
+    def sessions(self) -> list[Session]:
+        """The requests that it has taken and not answered. Raises OSError if haproxy is gone."""
+        return read_sessions(self._ask("show sess all"))
+
+    def answers(self) -> int:
+        """How many answers TorchServe has given so far. Raises OSError if haproxy is gone."""
+        return count_answers(self._ask("show stat"))
+
+    def end(self, session: Session) -> None:
+        """Closes its client's connection. Raises OSError if haproxy is gone."""
+        self._ask(f"shutdown session {session.id}")
+
+    def _ask(self, command: str) -> str:
         with socket.socket(socket.AF_UNIX) as control:
             control.settimeout(TIMEOUT)
             control.connect(str(self._control))
-            control.sendall(f"{'enable' if ready else 'disable'} server readiness/models\n".encode())
-            control.recv(1024)
+            control.sendall(f"{command}\n".encode())
+            return b"".join(iter(lambda: control.recv(1 << 16), b"")).decode(errors="replace")
 
     def ended(self) -> int | None:
         """haproxy's exit code, or None while it runs."""

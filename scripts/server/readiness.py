@@ -1,5 +1,5 @@
-"""Whether a server can answer. TorchServe's /ping doesn't tell: it says Healthy while a model loads, when its workers
-are dead, and when there is no model at all."""
+"""Whether a server can answer. TorchServe's own /ping doesn't tell: it says Healthy while a model loads, when its
+workers are dead, and when there is no model at all. In the container haproxy answers /ping, as the entry point says."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,35 +8,43 @@ from scripts.server.client import ApiError, Client
 
 
 def unreadiness(client: Client, expected: Sequence[str] = ()) -> str | None:
-    """Why the server can't answer now, or None if /ping says Healthy and its models can answer."""
+    """Why the server can't answer now, or None if its models can answer and /ping says Healthy."""
+    if (reason := models_unreadiness(client, expected)) is not None:
+        return reason
     try:
-        if (status := client.ping()) != "Healthy":
-            return f"/ping says {status}"
+        status = client.ping()
     except ApiError as error:
         return str(error)
-    return models_unreadiness(client, expected)
+    return None if status == "Healthy" else f"/ping says {status}"
 
 
 def models_unreadiness(client: Client, expected: Sequence[str] = ()) -> str | None:
-    """Why the models can't answer, or None if at least one is registered, all expected ones are, and the default
-    version of each has a READY worker.
+    """Why the models can't answer, or None if they can."""
+    try:
+        return next(iter(unready_models(client, expected).values()), None)
+    except ApiError as error:
+        return str(error)
+
+
+def unready_models(client: Client, expected: Sequence[str] = ()) -> dict[str, str]:
+    """Why models can't answer, by their names: an expected one isn't registered, or the default version has no READY
+    worker. The name is empty where there is no model at all. Raises ApiError.
 
     Other versions don't count: one that is being tried out must not take a serving machine out of traffic.
     """
-    try:
-        models = client.models()
-        if missing := [model for model in expected if model not in models]:
-            return f"{', '.join(missing)}: not registered"
-        if not models:
-            return "no model is registered"
-        for model in expected or models:
-            described = client.describe(model)
-            if ready_workers(described) == 0:
-                states = ", ".join(sorted(worker["status"] for worker in described["workers"])) or "none"
-                return f"{model} {described['modelVersion']}: no READY worker (workers: {states})"
-    except ApiError as error:
-        return str(error)
-    return None
+    models = client.models()
+    if not models and not expected:
+        return {"": "no model is registered"}
+    reasons = {}
+    for model in expected or models:
+        if model not in models:
+            reasons[model] = f"{model}: not registered"
+            continue
+        described = client.describe(model)
+        if ready_workers(described) == 0:
+            states = ", ".join(sorted(worker["status"] for worker in described["workers"])) or "none"
+            reasons[model] = f"{model} {described['modelVersion']}: no READY worker (workers: {states})"
+    return reasons
 
 
 def ready_workers(described: Mapping[str, Any]) -> int:

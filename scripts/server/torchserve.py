@@ -22,6 +22,7 @@ import ts
 
 from scripts.archive.manifest import Archive
 from scripts.paths import CONFIG, LOGGING, METRICS
+from scripts.server.budget import Budget
 from scripts.server.client import ApiError, Client
 from scripts.server.java import find_java
 from scripts.server.loading import Loading, State
@@ -90,12 +91,14 @@ class TorchServe:
         listen: Mapping[str, str] | None = None,
         home: Path | None = None,
         client: Client | None = None,
+        budget: Budget | None = None,
     ) -> None:
         """By default it listens on loopback, works in a temporary directory, and its console goes to a file in `logs`.
 
         listen: the TS_ variables of its addresses, if it listens elsewhere.
         home: its working directory, if that is to stay; its console is then that of this process.
         client: the client for its management API, if it isn't reached directly.
+        budget: what Java and the workers may take; by default Java takes at most a quarter of the machine's memory.
         """
         self.archives = list(archives)
         self.model_store = model_store.resolve()
@@ -107,6 +110,7 @@ class TorchServe:
         self.client = client or Client(self.inference, self.management)
         self.console = self.logs / "console.log"
         self._listen = dict(listen) if listen is not None else self._loopback()
+        self._budget = budget
         self._home = home
         self._kept_home = home is not None
         self._process: subprocess.Popen[bytes] | None = None
@@ -219,6 +223,7 @@ class TorchServe:
         models = [f"{archive.name}={archive.path.name}" for archive in self.archives]
         return [
             str(java),
+            *(self._budget.java_options() if self._budget else ()),
             f"-Dmodel_server_home={package.parent}",
             f"-Djava.io.tmpdir={home}",
             f"-Dlog4j2.configurationFile={LOGGING}",
@@ -242,4 +247,5 @@ class TorchServe:
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if name not in OVERRIDING}
-        return {**kept, **self._listen, "TS_METRICS_CONFIG": str(METRICS), "LOG_LOCATION": str(self.logs)}
+        budget = self._budget.variables() if self._budget else {}
+        return {**kept, **self._listen, **budget, "TS_METRICS_CONFIG": str(METRICS), "LOG_LOCATION": str(self.logs)}

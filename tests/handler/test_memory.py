@@ -7,9 +7,11 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from samples import wait_for
 
-from handler.memory import COEFFICIENTS, JPEG, OTHER, Room, jpeg_memory, room_for_decoding
+from handler.errors import TooCostly
+from handler.memory import COEFFICIENTS, JPEG, OTHER, Room, decoding_memory, jpeg_memory
 from handler.settings import Limits
 
 
@@ -38,7 +40,7 @@ def test_who_needs_more_than_is_left_waits() -> None:
     with ThreadPoolExecutor(3) as pool:
         pool.submit(use, "first", 6)
         wait_for(lambda: entered == ["first"])
-        pool.submit(use, "large", 100)  # takes all that there is
+        pool.submit(use, "large", 10)
         pool.submit(use, "small", 4)
         wait_for(lambda: "small" in entered)
         assert "large" not in entered
@@ -46,11 +48,19 @@ def test_who_needs_more_than_is_left_waits() -> None:
     assert sorted(entered) == ["first", "large", "small"]
 
 
-def test_the_room_is_for_the_most_costly_image() -> None:
-    def size(scaled: bool, **limits: int) -> int:
-        return room_for_decoding(Limits(**limits), scaled)._size
+def test_who_needs_more_than_there_is_is_refused() -> None:
+    with (
+        pytest.raises(TooCostly, match="needs 11 MiB to be decoded, and this server has 10"),
+        Room(10 << 20).take(11 << 20),
+    ):
+        raise AssertionError
 
-    assert size(True) == COEFFICIENTS * 50_000_000
+
+def test_what_the_most_costly_image_takes() -> None:
+    def size(scaled: bool, **limits: int) -> int:
+        return decoding_memory(Limits(**limits), scaled)
+
+    assert size(True) == (COEFFICIENTS + JPEG / 4) * 50_000_000, "scaled at all, a JPEG has a quarter of its pixels"
     assert size(True, max_pixels_other=30_000_000) == OTHER * 30_000_000
     assert size(False) == (COEFFICIENTS + JPEG) * 50_000_000
     assert size(True, max_pixels=1_000_000) == OTHER * 1_000_000

@@ -1,6 +1,7 @@
 """The whole way from requests to answers, without TorchServe."""
 
 import dataclasses
+import gc
 import json
 import logging
 import re
@@ -13,8 +14,9 @@ from samples import CHELSEA, COFFEE
 
 from bench.costly import with_chunks
 from handler.classifier import Classifier
+from handler.errors import ItemError
 from handler.item import Item
-from handler.job import Batch
+from handler.job import Batch, Job
 from handler.log import log_as_json
 from handler.messages import Request
 from handler.service import Service
@@ -49,6 +51,35 @@ def test_each_request_gets_its_own_answer_and_one_event_tells_of_all(demo: Class
     [batch] = batches
     assert [job.request.id for job in batch.jobs] == ["a", "c", "d"]
     assert [batch.log_fields(job)["code"] for job in batch.jobs] == ["ok", "no_payload", "ok"]
+
+
+def test_nothing_of_a_request_stays_when_it_is_answered(demo: Classifier) -> None:
+    """Not until Python's collector of circles looks, either: bodies of 16 MiB would fill the memory before."""
+    service = Service(demo, "cats", "1.0", lambda batch: None)
+    bodies = (
+        CHELSEA,
+        b"bad",
+        b"",
+        b"\xff\xd8\xff bad",
+        bytes(demo.settings.limits.max_image_bytes + 1),
+        {"instances": 5},
+    )
+    requests = [Request(str(index), body=body) for index, body in enumerate(bodies)]
+    requests.append(Request("form", fields=(("image1", CHELSEA), ("image2", b"bad"))))
+    service.answer(requests)
+    gc.collect()
+    before = _of_requests()
+    gc.disable()
+    try:
+        service.answer(requests)
+        assert _of_requests() == before
+    finally:
+        gc.enable()
+
+
+def _of_requests() -> int:
+    """How many objects of requests there are."""
+    return sum(issubclass(type(thing), Job | Item | ItemError) for thing in gc.get_objects())
 
 
 def test_the_images_of_a_request_share_its_time_and_others_have_their_own(demo: Classifier) -> None:

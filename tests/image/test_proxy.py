@@ -17,28 +17,31 @@ from samples import free_ports, wait_for
 from handler.errors import FormEncoded, error_body
 from handler.log import log_as_json
 from scripts.paths import CONFIG, ROOT
+from scripts.server.budget import MIB, Budget, plan
 from scripts.server.frontend import read_front_end
 from scripts.server.proxy import Proxy
 from scripts.server.torchserve import Ports
 
 HAPROXY = ROOT / "image" / "haproxy.cfg"
+BUDGET = plan(2048 * MIB, [], 16 * MIB)
 
 
 HAS_HAPROXY = pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed")
 
 
-def _proxy(ports: Ports, home: Path) -> Proxy:
+def _proxy(ports: Ports, home: Path, budget: Budget = BUDGET) -> Proxy:
     addresses = {
         "TS_INFERENCE_ADDRESS": f"http://127.0.0.1:{ports.inference}",
         "TS_MANAGEMENT_ADDRESS": f"http://127.0.0.1:{ports.management}",
     }
-    return Proxy(HAPROXY, read_front_end(CONFIG, addresses), home)
+    return Proxy(HAPROXY, read_front_end(CONFIG, addresses), budget, home)
 
 
 @HAS_HAPROXY
 def test_haproxy_accepts_its_configuration_without_a_warning(tmp_path: Path) -> None:
     """A warning would be printed to the container's console, whose lines are JSON."""
-    variables = Proxy(HAPROXY, read_front_end(CONFIG, {}), tmp_path).variables()
+    variables = Proxy(HAPROXY, read_front_end(CONFIG, {}), BUDGET, tmp_path).variables()
+    Path(variables["PROXY_UNREADY"]).touch()
     command = ["haproxy", "-c", "-f", str(HAPROXY)]
     done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
@@ -79,9 +82,10 @@ def test_a_request_that_is_not_answered_in_time_is_cut_off(tmp_path: Path) -> No
     with socket.socket(socket.AF_UNIX) as torchserve:
         torchserve.bind(proxy.variables()["PROXY_INFERENCE_SOCKET"])
         torchserve.listen()
+        torchserve.settimeout(60)
         wait_for(lambda: ports.inference in ports.taken())
         with socket.create_connection(("127.0.0.1", ports.inference), timeout=60) as client:
-            client.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
+            client.sendall(b"POST /predictions/cats HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
             with torchserve.accept()[0]:
                 assert not proxy.stop(0.1)
                 assert client.recv(1) == b""
@@ -130,11 +134,11 @@ def test_what_http_does_not_allow_is_refused_in_json(tmp_path: Path) -> None:
 def test_every_answer_is_json_and_says_what_the_handler_says() -> None:
     texts = re.findall(r" string '((?:[^']|'\"'\"')*)'", HAPROXY.read_text(encoding="utf-8"))
     answers = [json.loads(text.replace("'\"'\"'", "'")) for text in texts]
-    assert len(answers) == 19
+    assert len(answers) == 25
     [form_encoded] = [answer for answer in answers if answer.get("error", {}).get("code") == FormEncoded.code]
     assert form_encoded == error_body(FormEncoded(), None)
 
 
 def test_every_variable_is_set(tmp_path: Path) -> None:
     used = set(re.findall(r"\$\{?(\w+)", re.sub(r"(?m)^\s*#.*", "", HAPROXY.read_text(encoding="utf-8"))))
-    assert used == set(Proxy(HAPROXY, read_front_end(CONFIG, {}), tmp_path).variables())
+    assert used == set(Proxy(HAPROXY, read_front_end(CONFIG, {}), BUDGET, tmp_path).variables())

@@ -21,6 +21,9 @@ def test_live_is_any_answer_of_java(stub: type[TorchServeStub], capsys: pytest.C
     assert capsys.readouterr().out == "healthy\n"
     stub.answers["/ping"] = {"status": "Unhealthy"}
     assert _ask(stub, "live") == 0
+    register(stub, "cats", "READY")
+    assert _ask(stub, "ready") == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "unhealthy: /ping says Unhealthy"
 
 
 def test_ready_is_the_default_question(stub: type[TorchServeStub], capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,7 +75,7 @@ def test_deep_compares_nothing_where_an_archive_rightly_has_no_golden_inputs(
 def test_nobody_answers(question: str, capsys: pytest.CaptureFixture[str]) -> None:
     nobody = f"http://127.0.0.1:{free_ports().inference}"
     assert main([question, "--inference", nobody, "--management", nobody]) == 1
-    assert capsys.readouterr().out == "unhealthy: /ping: no answer (ConnectionError)\n"
+    assert capsys.readouterr().out == "unhealthy: /models?limit=1000: no answer (ConnectionError)\n"
 
 
 def test_wrong_usage() -> None:
@@ -85,13 +88,13 @@ def test_addresses_come_from_flags_then_environment_then_config(
     stub: type[TorchServeStub], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     nobody = f"http://127.0.0.1:{free_ports().inference}"
-    monkeypatch.setenv("TS_INFERENCE_ADDRESS", nobody)
+    monkeypatch.setenv("TS_MANAGEMENT_ADDRESS", nobody)
     assert main(["live"]) == 1
     monkeypatch.setenv("TORCHSERVE_INFERENCE", stub.url)
     monkeypatch.setenv("TORCHSERVE_MANAGEMENT", stub.url)
     assert main(["live"]) == 0
-    assert main(["live", "--inference", nobody]) == 1
-    monkeypatch.delenv("TORCHSERVE_INFERENCE")
-    monkeypatch.setenv("TS_INFERENCE_ADDRESS", "here")
+    assert main(["live", "--management", nobody]) == 1
+    monkeypatch.delenv("TORCHSERVE_MANAGEMENT")
+    monkeypatch.setenv("TS_MANAGEMENT_ADDRESS", "here")
     assert main(["live"]) == 1
-    assert "inference_address: here, expected http://HOST:PORT" in capsys.readouterr().out
+    assert "management_address: here, expected http://HOST:PORT" in capsys.readouterr().out

@@ -10,7 +10,7 @@ import pytest
 from handler.server_settings import ServerSettings
 from handler.settings import Limits, Settings
 from scripts.archive.manifest import Archive, read_archive
-from scripts.archive.outline import Outline
+from scripts.archive.outline import Outline, Sizes
 from scripts.check_settings import main
 from scripts.paths import CONFIG
 from scripts.server.clashes import find_clashes, read_clashes
@@ -26,7 +26,7 @@ def _found(
     **server: Any,
 ) -> list[str]:
     settings = Settings("tiny", limits=Limits(**(limits or {})))
-    model = Outline(Archive(Path("cats.mar"), "cats", "1.0"), labels, settings, ServerSettings(**server))
+    model = Outline(Archive(Path("cats.mar"), "cats", "1.0"), labels, settings, ServerSettings(**server), Sizes(0, 0))
     return find_clashes(read_front_end(CONFIG, environment or {}), model)
 
 
@@ -75,7 +75,8 @@ def test_an_archive_is_read_without_its_weights_and_what_is_wrong_is_a_line(demo
     front = replace(read_front_end(CONFIG, {}), max_response_size=500)
     broken = Archive(tmp_path / "broken.mar", "broken", "1.0")
     broken.path.write_bytes(b"PK")
-    first, second = read_clashes(front, [read_archive(demo_mar), broken])
+    [outline], [first, second] = read_clashes(front, [read_archive(demo_mar), broken])
+    assert outline.sizes.all > outline.sizes.weights > 13_000_000
     assert first.startswith("cat-breeds 1.0: batchSize 8, each with max_images 16 and all scores of 13 labels")
     assert second.startswith(f"{broken.path}: damaged")
 
@@ -86,11 +87,15 @@ def test_the_verb(
     shutil.copy(demo_mar, tmp_path)
     store = ["--model-store", str(tmp_path)]
     assert main(store) == 0
-    assert capsys.readouterr().out == "no clash: cat-breeds 1.0\n"
+    memory, clash = capsys.readouterr().out.splitlines()
+    assert memory.startswith("memory: of ")
+    assert clash == "no clash: cat-breeds 1.0"
+    assert main([*store, "--memory", "600"]) == 1
+    assert capsys.readouterr().out.startswith("clash: memory: 600 MiB is too little for 1 worker of 5")
     monkeypatch.setenv("TS_JOB_QUEUE_SIZE", "2")
     monkeypatch.setenv("TS_MAX_RESPONSE_SIZE", "500")
     assert main(store) == 1
-    lines = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().out.splitlines()[1:]
     assert [line.partition(": ")[0] for line in lines] == ["clash", "clash"]
     monkeypatch.setenv("TS_METRICS_ADDRESS", "http://127.0.0.1:8080")
     assert main(store) == 1

@@ -12,14 +12,14 @@ import pytest
 from handler.server_settings import ServerSettings
 from handler.settings import Settings
 from scripts.archive.manifest import Archive
-from scripts.archive.outline import CheckedArchive
+from scripts.archive.outline import CheckedArchive, Sizes
 from scripts.server.client import ApiError, Client
 from scripts.server.lifecycle import Lifecycle
 from scripts.server.registration import Registration
 from scripts.server.versions import LifecycleError
 
 CATS = Archive(Path("cats.mar"), "cats", "2.0")
-CHECKED = CheckedArchive(CATS, ("tabby",), Settings("tiny"), ServerSettings(), [], "0" * 64)
+CHECKED = CheckedArchive(CATS, ("tabby",), Settings("tiny"), ServerSettings(), Sizes(0, 0), [], "0" * 64)
 
 
 class Server(Client):

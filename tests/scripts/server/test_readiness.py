@@ -38,10 +38,11 @@ def test_unready_while_a_model_has_none(stub: type[TorchServeStub], states: tupl
 def test_unready_without_models_or_health_or_server(stub: type[TorchServeStub]) -> None:
     stub.answers["/models?limit=1000"] = {"models": []}
     assert unreadiness(_client(stub)) == "no model is registered"
+    register(stub, "cats", "READY")
     stub.answers["/ping"] = {"status": "Unhealthy"}
     assert unreadiness(_client(stub)) == "/ping says Unhealthy"
     nobody = f"http://127.0.0.1:{free_ports().inference}"
-    assert unreadiness(Client(nobody, nobody)) == "/ping: no answer (ConnectionError)"
+    assert unreadiness(Client(nobody, nobody)) == "/models?limit=1000: no answer (ConnectionError)"
 
 
 def test_an_unknown_model(stub: type[TorchServeStub]) -> None:
@@ -61,13 +62,13 @@ def test_expired_tokens_are_renewed_and_others_left_alone(stub: type[TorchServeS
 
     write(expires=-1)
     assert unreadiness(_client(stub, stub.keys)) is None
-    assert stub.renewed == ["inference", "management"]
+    assert stub.renewed == ["management", "inference"]
     write(expires=60)
-    assert unreadiness(_client(stub, stub.keys)) == "/ping: status 400"
-    assert stub.renewed == ["inference", "management"], "a token that clients may hold was ended"
+    assert unreadiness(_client(stub, stub.keys)) == "/models?limit=1000: status 400"
+    assert stub.renewed == ["management", "inference"], "a token that clients may hold was ended"
     stub.another_renews = True
     assert unreadiness(_client(stub, stub.keys)) is None
-    assert stub.renewed == ["inference", "management"]
+    assert stub.renewed == ["management", "inference"]
 
 
 def test_keys_that_can_not_be_read(stub: type[TorchServeStub], tmp_path: Path) -> None:

@@ -1,0 +1,146 @@
+"""How a server divides its memory, computed before it starts: workers, decoding, Java, and the bodies of requests.
+
+Without it, 32 clients that send 9.9 MB at once fill Java's memory, and nobody is answered any more.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from handler.memory import DECODING, decoding_memory
+from handler.server_settings import ServerSettings
+from handler.settings import Limits
+from scripts.archive.outline import Outline
+
+CGROUPS = Path("/sys/fs/cgroup")
+MACHINE = Path("/proc/meminfo")
+MIB = 2**20
+
+# What bench/footprint.py measures, of a server that has answered some requests.
+JAVA = 150 * MIB  # without its heap and direct memory
+HEAP, DIRECT = 64 * MIB, 48 * MIB  # without the bodies of requests
+LIBRARIES = 460 * MIB  # of a worker, with what a batch takes inside the network
+WEIGHTS = 3.4  # times the file: as loaded, recorded, and while it is read
+OTHERS = 48 * MIB  # haproxy and the entry point
+
+SMALL_BODY = MIB // 2  # bytes; a larger body waits in a queue of its own
+SMALL_BODIES = 64  # enough for what few and small workers take
+# Copies of a body at a time, at the most: while a form is parsed, or as a message to the worker that grows; as Java
+# keeps it, with what isn't collected yet; and in a worker, as JSON, as base64 and as an image.
+DIRECT_COPIES, HEAP_COPIES, WORKER_COPIES = 3.0, 3.0, 3.0
+LEAST_BODY = 4 * MIB  # an ordinary photo of 12 megapixels, and what decoding it takes
+LEAST_DECODING = 64 * MIB
+
+
+class MemoryBudgetError(Exception):
+    """The memory does not suffice; the message has the amount that would."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Bytes, and the numbers of bodies that may be in TorchServe at once."""
+
+    available: int
+    workers: int  # of all, as loaded
+    decoding: int  # of each worker
+    heap: int
+    direct: int
+    small_bodies: int  # of at most SMALL_BODY
+    large_bodies: int
+    max_body: int
+
+    def __str__(self) -> str:
+        return (
+            f"memory: of {_mib(self.available)} workers {_mib(self.workers)}, decoding {_mib(self.decoding)} in each, "
+            f"Java's heap {_mib(self.heap)} and direct memory {_mib(self.direct)}; bodies at once: "
+            f"{self.small_bodies} up to {SMALL_BODY // 1024} KiB, {self.large_bodies} up to {_mib(self.max_body)}"
+        )
+
+    def variables(self) -> dict[str, str]:
+        """Those that TorchServe and the workers read."""
+        return {DECODING: str(self.decoding), "TS_MAX_REQUEST_SIZE": str(self.max_body)}
+
+    def java_options(self) -> list[str]:
+        """Those of Java.
+
+        The default collector, G1, doesn't move arrays as large as bodies, so that the heap is full while half of it is
+        free. Netty's pools take direct memory in pieces of 16 MiB for each thread; here of 2 MiB. An exhausted heap
+        ends Java, which would go on without the threads that met it.
+        """
+        return [
+            "-XX:+UseSerialGC",
+            f"-Xmx{self.heap}",
+            f"-XX:MaxDirectMemorySize={self.direct}",
+            "-XX:+ExitOnOutOfMemoryError",
+            "-Dio.netty.allocator.maxOrder=8",
+        ]
+
+
+def available_memory(cgroups: Path = CGROUPS, machine: Path = MACHINE) -> int:
+    """Bytes that this process and its children may take: the container's limit, else the machine's memory."""
+    [total] = [line.split()[1] for line in machine.read_text().splitlines() if line.startswith("MemTotal:")]
+    sizes = [int(total) * 1024]
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):  # cgroup version 2, and version 1
+        try:
+            limit = (cgroups / name).read_text().strip()
+        except OSError:
+            continue
+        if limit.isdecimal():
+            sizes.append(int(limit))
+    return min(sizes)
+
+
+def plan(available: int, models: Sequence[Outline], max_body: int, queue: int = 0) -> Budget:
+    """The most bodies, up to twice what the workers take at a time, that fit beside decoding the costliest images.
+
+    Where even one large body doesn't fit beside that, decoding gets less, and images that need more are refused.
+    models: those that are loaded at the start. max_body: bytes. queue: requests that wait in Java, where nothing before
+    it holds them back. Raises MemoryBudgetError.
+    """
+    servers = [model.server for model in models] or [ServerSettings()]
+    limits = [model.settings.limits for model in models] or [Limits()]
+    scaled = [model.settings.decode == "scaled" for model in models] or [True]
+    workers = sum(server.minWorkers for server in servers)
+    at_a_time = sum(server.batchSize * server.minWorkers for server in servers)
+    weights = sum(model.sizes.weights * model.server.minWorkers for model in models)
+    loaded = workers * LIBRARIES + round(WEIGHTS * weights)
+    wanted = max(map(decoding_memory, limits, scaled))
+    most = max(decoding_memory(limit, scaled=False) for limit in limits)
+    # The archives are unpacked into /tmp, which may be in memory.
+    left = available - loaded - JAVA - OTHERS - sum(model.sizes.all for model in models)
+    full = 2 * at_a_time + queue
+    bodies = [(number, max_body) for number in range(full, 0, -1)]
+    bodies += [(1, max_body // part) for part in (2, 4) if max_body // part >= LEAST_BODY]
+
+    def divide(large: int, size: int) -> Budget:
+        small = min(max(SMALL_BODIES, full), 8 + 4 * large)
+        held = small * SMALL_BODY + large * size
+        heap, direct = HEAP + round(HEAP_COPIES * held), DIRECT + round(DIRECT_COPIES * held)
+        batches = _largest(at_a_time, (large, size), (small, SMALL_BODY))
+        decoding = (left - heap - direct - round(WORKER_COPIES * batches)) // workers
+        return Budget(available, loaded, decoding, heap, direct, small, large, size)
+
+    budgets = [divide(number, size) for number, size in bodies]
+    for least in (wanted, LEAST_DECODING):
+        for budget in budgets[0 if least == wanted else full - 1 :]:
+            if budget.decoding >= least:
+                return replace(budget, decoding=min(budget.decoding, most))
+    suffices = available + (LEAST_DECODING - budgets[-1].decoding) * workers
+    raise MemoryBudgetError(
+        f"memory: {_mib(available)} is too little for {workers} worker{'s' if workers > 1 else ''} of "
+        f"{_mib(loaded // workers)}, Java and the bodies of requests; {_mib(suffices + MIB - 1)} would do. "
+        "Give it more, or lower minWorkers"
+    )
+
+
+def _largest(number: int, *kinds: tuple[int, int]) -> int:
+    """Bytes of so many bodies, the largest first. kinds: how many there are, and of how many bytes each."""
+    total = 0
+    for there, size in kinds:
+        taken = min(number, there)
+        total, number = total + taken * size, number - taken
+    return total
+
+
+def _mib(amount: int) -> str:
+    return f"{amount // MIB} MiB"
