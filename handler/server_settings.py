@@ -20,7 +20,7 @@ class ServerSettings:
     batchSize: int = bounded(8, 1, 1024)  # requests that are classified together, at the most
     # Milliseconds that an idle worker waits for more; 0 would be TorchServe's default, 100.
     maxBatchDelay: int = bounded(1, 1, 60_000)
-    responseTimeout: int = bounded(60, 1, 3600)  # seconds until a silent worker is restarted
+    responseTimeout: int = bounded(30, 1, 3600)  # seconds until a silent worker is restarted
     startupTimeout: int = bounded(300, 1, 3600)  # seconds that a worker may take to load
     deviceType: Literal["cpu", "gpu"] | None = None
     deviceIds: list[int] | None = None

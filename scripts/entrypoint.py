@@ -66,7 +66,8 @@ def main() -> int:
             logger.warning(f"clash: {clash}")
         logger.info(f"loading {', '.join(map(str, archives))}" if archives else _nothing(front))
         models = ModelWatch(server.loading(), client, proxy)
-        requests = RequestWatch(proxy, front)
+        response_timeout = max((outline.server.responseTimeout for outline in outlines), default=0)
+        requests = RequestWatch(proxy, front.body_timeout, response_timeout)
         while supervisor.running(POLL):
             models.look(requests)
         return 0

@@ -49,6 +49,12 @@ def _clashes(front: FrontEnd, model: Outline) -> Iterator[str]:
             f"responseTimeout {server.responseTimeout} s is over REQUEST_TIMEOUT {front.request_timeout} s: clients "
             "get 504 while the worker may still answer"
         )
+    decoding = server.batchSize * limits.max_decode_seconds
+    if decoding > server.responseTimeout:
+        yield (
+            f"batchSize {server.batchSize}, each with max_decode_seconds {limits.max_decode_seconds:g}, is over "
+            f"responseTimeout {server.responseTimeout} s: on one core such a batch ends the worker"
+        )
     base64 = int(limits.max_image_bytes * BASE64)
     if base64 > front.max_request_size:
         yield (

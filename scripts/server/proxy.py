@@ -43,6 +43,8 @@ class Proxy:
             "TS_INFERENCE_ADDRESS": f"unix:{self._sockets['inference']}",
             "TS_MANAGEMENT_ADDRESS": f"unix:{self._sockets['management']}",
             "TS_METRICS_ADDRESS": f"http://{front.metrics}",
+            # What is let in fits; the queue that may be full is the proxy's.
+            "TS_JOB_QUEUE_SIZE": str(self._budget.small_bodies + self._budget.large_bodies),
             "TS_GRPC_INFERENCE_ADDRESS": front.grpc_inference.host,
             "TS_GRPC_INFERENCE_PORT": str(front.grpc_inference.port),
             "TS_GRPC_MANAGEMENT_ADDRESS": front.grpc_management.host,

@@ -2,7 +2,6 @@
 
 import logging
 
-from scripts.server.frontend import FrontEnd
 from scripts.server.proxy import Proxy
 from scripts.server.stall import Stall
 from scripts.server.uploads import Uploads
@@ -10,7 +9,8 @@ from scripts.server.uploads import Uploads
 logger = logging.getLogger("entrypoint")
 
 UNREADY_AFTER = 15.0  # seconds without an answer; the longest batch of costly photos takes about as long
-ENDED_AFTER = 0.75  # times REQUEST_TIMEOUT; after that every request would get 504 anyway
+ENDED_AFTER = 60.0  # seconds at least
+MARGIN = 15.0  # seconds after the longest responseTimeout, in which TorchServe replaces a worker that hangs
 
 
 class StallError(Exception):
@@ -18,11 +18,12 @@ class StallError(Exception):
 
 
 class RequestWatch:
-    def __init__(self, proxy: Proxy, front: FrontEnd) -> None:
+    def __init__(self, proxy: Proxy, body_timeout: float, response_timeout: float) -> None:
+        """body_timeout: seconds that a body may take to arrive. response_timeout: the longest of the models'."""
         self._proxy = proxy
-        self._uploads = Uploads(front.body_timeout)
+        self._uploads = Uploads(body_timeout)
         self._stall = Stall()
-        self._longest = ENDED_AFTER * front.request_timeout
+        self._longest = max(ENDED_AFTER, response_timeout + MARGIN)
 
     def look(self, able: bool, silent: bool) -> str | None:
         """That nobody is answered, or None. able: whether the models can answer, as far as is known. silent: whether

@@ -14,8 +14,11 @@ from scripts.archive.manifest import MANIFEST
 QUICK = ("--health-interval", "1s", "--health-start-period", "1s", "--health-retries", "2")
 
 PING = """
-import requests
-print(requests.get("http://127.0.0.1:8080/ping", timeout=10).json()["status"])
+import http.client
+connection = http.client.HTTPConnection("127.0.0.1", 8080, timeout=10)
+connection.request("GET", "/ping")
+answer = connection.getresponse()
+print(answer.status, answer.read().decode())
 """
 
 
@@ -24,11 +27,12 @@ def test_healthy_while_models_answer_and_unhealthy_when_the_workers_are_dead(ima
         assert container.check_health().startswith("unhealthy: ")  # starting, or loading
         container.wait_until("healthy")
         assert container.check_health() == "healthy"
+        assert container.python(PING) == '200 {"status": "Healthy"}'
         container.run("bash", "-c", "rm /tmp/torchserve/models/*/model.safetensors")  # so no worker can load again
         container.kill("model_service_worker")
         container.wait_until("unhealthy")
         container.wait_until_it_says("cat-breeds 1.0: no READY worker")
-        assert container.python(PING) == "Healthy", "TorchServe's own word, and why it is not enough"
+        assert container.python(PING) == '503 {"status": "Unhealthy"}'
 
 
 def test_an_empty_store_waits_for_registration(image: str, tmp_path: Path, demo_mar: Path) -> None:

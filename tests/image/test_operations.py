@@ -112,7 +112,7 @@ def test_ready_is_true_when_every_model_can_answer_and_no_longer(container: Cont
     wait_for(lambda: _ready(container) == 503)
     assert "ERROR not ready any more: cat-breeds 1.0: no READY worker" in container.said()
     ping = requests.get(f"http://127.0.0.1:{container.port()}/ping", timeout=PATIENCE)
-    assert ping.json()["status"] == "Healthy", "TorchServe's own word, and why /ready is there"
+    assert (ping.status_code, ping.json()) == (503, {"status": "Unhealthy"})
 
 
 def test_a_full_disk_for_logs_stops_nothing(images: dict[str, str], store: Path) -> None:
@@ -127,7 +127,9 @@ def test_a_full_disk_for_logs_stops_nothing(images: dict[str, str], store: Path)
 
 
 def test_a_full_queue_says_when_to_ask_again(images: dict[str, str], store: Path) -> None:
-    options = (*HARDENED, *QUICK, *PUBLISHED, *environment({"TS_JOB_QUEUE_SIZE": "1"}), *mounted(store))
+    """With 1 GB there is room for 12 bodies of this size at a time; one more waits."""
+    small = ("--memory", "1g", "--memory-swap", "1g")
+    options = (*HARDENED, *QUICK, *PUBLISHED, *environment({"TS_JOB_QUEUE_SIZE": "1"}), *small, *mounted(store))
     with Container(images["slim"], *options) as container:
         container.wait_until("healthy")
         assert "WARNING clash: cat-breeds 1.0: batchSize 8 is over the queue of 1" in container.said()
@@ -136,6 +138,7 @@ def test_a_full_queue_says_when_to_ask_again(images: dict[str, str], store: Path
         refused = [answer for answer in answers if answer.status_code == 503]
         assert refused
         assert {answer.headers["Retry-After"] for answer in refused} == {"5"}
+        assert {answer.json()["error"]["code"] for answer in refused} == {"overloaded"}
         assert {answer.status_code for answer in answers} == {200, 503}
 
 
@@ -156,3 +159,20 @@ def test_a_request_that_torchserve_forgets_is_answered_in_time(
             answer = client.recv(1000)
         assert b" 504 " in answer
         assert b'"code": "timeout"' in answer
+
+
+def test_a_worker_that_hangs_and_a_java_that_hangs(images: dict[str, str], store: Path) -> None:
+    """The worker is found by /ping and replaced by TorchServe; a Java that says nothing more ends the container."""
+    options = (*HARDENED, *QUICK, *PUBLISHED, *environment({"REQUEST_TIMEOUT": "80"}), *mounted(store))
+    with Container(images["slim"], *options) as container, ThreadPoolExecutor(1) as pool:
+        container.wait_until("healthy")
+        container.run("pkill", "-STOP", "-f", "model_service_worker")
+        hanging = pool.submit(container.classify, CHELSEA)
+        wait_for(lambda: "ERROR not ready any more: no answer for" in container.said())
+        assert _ready(container) == 503
+        assert (hanging.result().status_code, hanging.result().json()["error"]["code"]) == (503, "worker_died")
+        wait_for(lambda: _ready(container) == 200)
+        assert container.classify(CHELSEA).status_code == 200
+        container.run("pkill", "-STOP", "-f", "org.pytorch.serve.ModelServer")
+        assert container.wait() == 124
+        assert "ERROR no answer for 6" in container.said()

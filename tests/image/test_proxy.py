@@ -134,7 +134,7 @@ def test_what_http_does_not_allow_is_refused_in_json(tmp_path: Path) -> None:
 def test_every_answer_is_json_and_says_what_the_handler_says() -> None:
     texts = re.findall(r" string '((?:[^']|'\"'\"')*)'", HAPROXY.read_text(encoding="utf-8"))
     answers = [json.loads(text.replace("'\"'\"'", "'")) for text in texts]
-    assert len(answers) == 25
+    assert len(answers) == 26
     [form_encoded] = [answer for answer in answers if answer.get("error", {}).get("code") == FormEncoded.code]
     assert form_encoded == error_body(FormEncoded(), None)
 

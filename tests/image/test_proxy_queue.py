@@ -1,5 +1,6 @@
 """Which requests haproxy lets through to TorchServe, and which wait, are refused or are ended."""
 
+import contextlib
 import json
 import shutil
 import socket
@@ -25,6 +26,7 @@ from scripts.server.proxy import Proxy
 pytestmark = pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed")
 
 DIED = {"code": 507, "type": "InternalServerException", "message": "Worker died."}
+FULL = {"code": 503, "type": "ServiceUnavailableException", "message": 'Model "full" has no worker.'}
 FAILED = {"error": {"code": "internal_error", "message": "The server failed on this image.", "index": None}}
 LARGE, SMALL = b"x" * (SMALL_BODY + 1), b"x"
 
@@ -34,7 +36,11 @@ class Backend:
 
     def __init__(self, path: str) -> None:
         self.release = threading.Event()
-        self.answers = {"/predictions/died": (507, DIED), "/predictions/failed": (500, FAILED)}
+        self.answers = {
+            "/predictions/died": (507, DIED),
+            "/predictions/failed": (500, FAILED),
+            "/predictions/full": (503, FULL),
+        }
         backend = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -165,12 +171,27 @@ def test_a_model_that_can_not_answer_is_refused_at_once(doors: Doors) -> None:
     assert [doors.post(model, SMALL).status_code for model in ("cats", "dogs")] == [200, 503]
 
 
-def test_what_torchserve_says_of_a_dead_worker_becomes_503_and_other_errors_stay(doors: Doors) -> None:
-    died = doors.post("died", SMALL)
-    assert (died.status_code, died.headers["Retry-After"]) == (503, "5")
-    assert died.json()["error"]["code"] == "worker_died"
+def test_what_torchserve_says_of_workers_becomes_503_with_a_code_and_other_errors_stay(doors: Doors) -> None:
+    for model, code in (("died", "worker_died"), ("full", "unavailable")):
+        answer = doors.post(model, SMALL)
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+        assert answer.json()["error"]["code"] == code
     failed = doors.post("failed", SMALL)
     assert (failed.status_code, failed.json()) == (500, FAILED)
+
+
+def test_only_what_torchserve_answers_is_an_answer(doors: Doors) -> None:
+    asked = doors.begin("slow", SMALL)
+    wait_for(lambda: doors.places() == (1, 0))
+    [session] = doors.proxy.sessions()
+    doors.proxy.end(session)
+    with contextlib.suppress(requests.ConnectionError):
+        assert asked.result().status_code == 502
+    doors.proxy.refuse({"cats"})
+    assert doors.post("cats", SMALL).status_code == 503
+    assert doors.proxy.answers() == 0
+    assert doors.post("failed", SMALL).status_code == 500
+    assert doors.proxy.answers() == 1
 
 
 def test_ping_is_true(doors: Doors) -> None:

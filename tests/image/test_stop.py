@@ -84,7 +84,7 @@ def test_an_idle_connection_does_not_keep_it(images: dict[str, str]) -> None:
 
             def answers() -> bool:
                 with contextlib.suppress(requests.ConnectionError):
-                    url = f"http://127.0.0.1:{container.port()}/ping"
+                    url = f"http://127.0.0.1:{container.port()}/api-description"
                     return session.get(url, timeout=PATIENCE).status_code == 200
                 return False
 

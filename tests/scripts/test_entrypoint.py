@@ -182,7 +182,7 @@ def children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[
         _sockets = {"inference": tmp_path, "management": tmp_path}
 
         def __init__(self, config: Path, front: Any, budget: Any, home: Path) -> None:
-            self._front = front
+            self._front, self._budget = front, budget
 
         def sessions(self) -> list[Any]:
             return []

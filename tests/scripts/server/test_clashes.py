@@ -1,7 +1,7 @@
 """Each clash in one line, and none where there is none."""
 
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,13 @@ def _found(
     environment: dict[str, str] | None = None,
     **server: Any,
 ) -> list[str]:
-    settings = Settings("tiny", limits=Limits(**(limits or {})))
+    settings = Settings("tiny", limits=Limits(**{"max_decode_seconds": 0.1} | (limits or {})))
     model = Outline(Archive(Path("cats.mar"), "cats", "1.0"), labels, settings, ServerSettings(**server), Sizes(0, 0))
     return find_clashes(read_front_end(CONFIG, environment or {}), model)
 
 
 def test_the_defaults_do_not_clash() -> None:
-    assert _found() == []
+    assert _found(limits=asdict(Limits())) == []
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,11 @@ def test_the_defaults_do_not_clash() -> None:
             "maxBatchDelay 500 ms is over clientTimeoutInMills 500: requests are dropped while their batch fills",
         ),
         ({"responseTimeout": 120}, "responseTimeout 120 s is over REQUEST_TIMEOUT 120 s: clients get 504"),
-        ({"environment": {"REQUEST_TIMEOUT": "60"}}, "responseTimeout 60 s is over REQUEST_TIMEOUT 60 s"),
+        ({"environment": {"REQUEST_TIMEOUT": "30"}}, "responseTimeout 30 s is over REQUEST_TIMEOUT 30 s"),
+        (
+            {"batchSize": 16, "limits": {"max_decode_seconds": 2.0}},
+            "batchSize 16, each with max_decode_seconds 2, is over responseTimeout 30 s",
+        ),
         (
             {"limits": {"max_image_bytes": 13 * 2**20}},
             "max_image_bytes 13631488 is 18175317 as base64, over max_request_size 16777216",

@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from scripts.paths import CONFIG
 from scripts.server import request_watch
-from scripts.server.frontend import read_front_end
 from scripts.server.request_watch import RequestWatch, StallError
 from scripts.server.sessions import Session
 from scripts.server.stall import Stall
@@ -83,7 +81,7 @@ def doors() -> Doors:
 
 @pytest.fixture
 def watch(doors: Doors) -> RequestWatch:
-    return RequestWatch(doors, read_front_end(CONFIG, {"REQUEST_TIMEOUT": "100"}))  # type: ignore[arg-type]
+    return RequestWatch(doors, body_timeout=60, response_timeout=60)  # type: ignore[arg-type]
 
 
 def _wait(watch: RequestWatch, seconds: float) -> None:
