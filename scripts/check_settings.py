@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from handler.errors import LoadError
-from scripts.archive.manifest import Archive, find_archives
+from scripts.archive.manifest import Archive, scan_store
 from scripts.arguments import whole
 from scripts.paths import CONFIG, MODEL_STORE
 from scripts.server.budget import MIB, MemoryBudgetError, available_memory, plan
@@ -26,8 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     archives: list[Archive] = []
     try:
         front = read_front_end(options.config, os.environ)
-        archives = find_archives(options.model_store)
+        archives, problems = scan_store(options.model_store)
         outlines, clashes = read_clashes(front, archives)
+        clashes += map(str, problems)
         print(plan(options.memory or available_memory(), outlines, front.max_request_size))
     except (FrontEndError, LoadError, MemoryBudgetError) as error:
         clashes.append(str(error))

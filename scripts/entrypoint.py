@@ -14,16 +14,16 @@ import time
 
 from handler.errors import LoadError
 from handler.log import log_as_json
-from scripts.archive.manifest import find_archives
-from scripts.paths import CONFIG, LOGS, MODEL_STORE, ROOT
+from scripts.archive.manifest import Archive, scan_store
+from scripts.paths import CONFIG, LOGS, MODEL_STORE, ROOT, STATE
 from scripts.server.budget import MemoryBudgetError, available_memory, plan
 from scripts.server.clashes import read_clashes
-from scripts.server.client import KEY_FILE, ApiError, Client
+from scripts.server.client import KEY_FILE, Client
+from scripts.server.decisions import Decisions
 from scripts.server.frontend import HOME, JAVA_GRACE, FrontEnd, FrontEndError, read_front_end
 from scripts.server.java import JavaNotFoundError
-from scripts.server.loading import Change, Loading, State
+from scripts.server.model_watch import ModelWatch
 from scripts.server.proxy import Proxy
-from scripts.server.readiness import unready_models
 from scripts.server.request_watch import RequestWatch, StallError
 from scripts.server.supervisor import ChildEndedError, Supervisor
 from scripts.server.torchserve import Ports, ServerError, TorchServe
@@ -33,20 +33,18 @@ logger = logging.getLogger("entrypoint")
 HAPROXY_CONFIG = ROOT / "haproxy.cfg"
 TORCHSERVE, HAPROXY = "TorchServe", "haproxy"
 POLL = 1.0  # seconds
-READY_POLL = 5.0  # seconds between looks at models that can answer; TorchServe logs each look
-RESTART = 30.0  # seconds in which a worker starts again, and requests may wait for it
 STALLED = 124  # the exit code, that of timeout(1)
 
 
 def main() -> int:
     for name in (logger.name, HAPROXY):
         log_as_json(name)
-    supervisor = Supervisor()
+    supervisor, decisions = Supervisor(), Decisions(STATE)
     try:
         front = read_front_end(CONFIG, os.environ)
-        archives = find_archives(MODEL_STORE)
+        archives = decisions.in_order(_good_archives(front.strict_store))
         outlines, clashes = read_clashes(front, archives)
-        budget = plan(available_memory(), outlines, front.max_request_size)
+        budget = plan(available_memory(), decisions.outlines(outlines), front.max_request_size)
         shutil.rmtree(HOME, ignore_errors=True)  # a restarted container still has the files of its last run
         HOME.mkdir(mode=0o700)
     except (LoadError, FrontEndError, MemoryBudgetError, OSError) as error:
@@ -65,7 +63,7 @@ def main() -> int:
         for clash in clashes:
             logger.warning(f"clash: {clash}")
         logger.info(f"loading {', '.join(map(str, archives))}" if archives else _nothing(front))
-        models = ModelWatch(server.loading(), client, proxy)
+        models = ModelWatch(server.loading(), client, proxy, decisions, front.strict_store)
         response_timeout = max((outline.server.responseTimeout for outline in outlines), default=0)
         requests = RequestWatch(proxy, front.body_timeout, response_timeout)
         while supervisor.running(POLL):
@@ -81,64 +79,14 @@ def main() -> int:
         _stop(supervisor, front.stop_grace)
 
 
-class ModelWatch:
-    """Logs which models are READY and why others aren't, and tells haproxy when all can answer and which can't."""
-
-    def __init__(self, loading: Loading, client: Client, proxy: Proxy) -> None:
-        self._loading = loading
-        self._client = client
-        self._proxy = proxy
-        self._ready = False
-        self._able = False  # whether answers can be expected: every model was READY when that was last known
-        self._silent = False  # whether Java doesn't answer
-        self._looked = 0.0  # when readiness was last asked for
-        self._unready: dict[str, float] = {}  # models that can't answer, and when that was first seen
-
-    def look(self, requests: RequestWatch) -> None:
-        """Raises ServerError if TorchServe refused an archive, StallError if nobody is answered any more, or OSError if
-        haproxy is gone."""
-        for change in self._loading.changes():
-            _report(change)
-        stall = requests.look(self._able, self._silent)
-        calm = self._ready and not self._loading.waiting and stall is None
-        if not calm or time.monotonic() - self._looked > READY_POLL:
-            self._looked = time.monotonic()
-            self._set_ready(self._unreadiness() or stall)
-
-    def _unreadiness(self) -> str | None:
-        try:
-            reasons = unready_models(self._client)
-        except ApiError as error:  # so nothing new is known of the models
-            self._silent = error.status is None
-            return str(error)
-        self._able, self._silent = not reasons, False
-        now = time.monotonic()
-        self._unready = {model: self._unready.get(model, now) for model in reasons}
-        self._proxy.refuse({model for model, since in self._unready.items() if now - since > RESTART})
-        return next(iter(reasons.values()), None)
-
-    def _set_ready(self, unreadiness: str | None) -> None:
-        ready = unreadiness is None
-        if ready == self._ready:
-            return
-        self._ready = ready
-        self._proxy.set_ready(ready)
-        if ready:
-            logger.info("ready: every model can answer")
-        else:
-            logger.error(f"not ready any more: {unreadiness}")
-
-
-def _report(change: Change) -> None:
-    archive = change.archive
-    if change.state is State.READY:
-        logger.info(f"{archive}: READY after {change.seconds:.0f} s")
-    elif change.state is State.FAILED:
-        logger.error(f"{archive}: does not load: {change.cause}")
-    elif change.state is State.REMOVED:
-        logger.info(f"{archive}: unregistered before it was READY")
-    else:
-        raise ServerError(f"{archive.path}: TorchServe refused it; its log above says why")
+def _good_archives(strict: bool) -> list[Archive]:
+    """Those of the model store. Raises LoadError if one is broken, where that is asked for or none is good."""
+    archives, problems = scan_store(MODEL_STORE)
+    if problems and (strict or not archives):
+        raise problems[0]
+    for problem in problems:
+        logger.error(f"{problem}; the others serve (STORE_CHECK=strict would stop here)")
+    return archives
 
 
 def _stop(supervisor: Supervisor, grace: int) -> None:

@@ -13,11 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from handler.errors import LoadError
+from scripts.archive.manifest import scan_store
 from scripts.archive.outline import check_archive
 from scripts.arguments import whole
-from scripts.paths import LOGS
+from scripts.paths import LOGS, MODEL_STORE, STATE
 from scripts.server.client import ApiError, Client
 from scripts.server.connection import add_server_options, make_client
+from scripts.server.decisions import Decisions
 from scripts.server.frontend import FrontEndError
 from scripts.server.lifecycle import Lifecycle
 from scripts.server.progress import show_progress
@@ -29,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         client = make_client(options)
-        lifecycle = Lifecycle(client, options.logs, _say, show_progress)
+        lifecycle = Lifecycle(client, options.logs, Decisions(options.state), _say, show_progress)
         if options.verb == "list":
             _list(client, options.model, options.json)
         elif options.verb == "register":
@@ -77,8 +79,9 @@ def _list(client: Client, model: str | None, as_json: bool) -> None:
                     "archive": state["modelUrl"],
                 }
             )
+    broken = _broken_files() if model is None else {}
     if as_json:
-        print(json.dumps(rows))
+        print(json.dumps([*rows, *({"archive": name, "broken": problem} for name, problem in broken.items())]))
         return
     heads = ("", "MODEL", "VERSION", "READY", "WAITING", "BATCH", "ARCHIVE")
     cells = [
@@ -93,6 +96,16 @@ def _list(client: Client, model: str | None, as_json: bool) -> None:
     widths = [max(len(row[column]) for row in (heads, *cells)) for column in range(len(heads))]
     for row in (heads, *cells):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for problem in broken.values():
+        print(f"broken: {problem}")
+
+
+def _broken_files() -> dict[str, str]:
+    """What is wrong with files of the model store that the server skips, where the store can be read from here."""
+    try:
+        return {str(problem).partition(": ")[0]: str(problem) for problem in scan_store(MODEL_STORE)[1]}
+    except LoadError:
+        return {}
 
 
 def _say(step: str, what: str) -> None:
@@ -115,6 +128,13 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         default=LOGS,
         help="directory of its logs, for a worker's error (default: %(default)s)",
+    )
+    common.add_argument(
+        "--state",
+        metavar="DIR",
+        type=Path,
+        default=STATE,
+        help="directory in which the server keeps what was promoted and scaled (default: %(default)s)",
     )
     changes = argparse.ArgumentParser(add_help=False)
     changes.add_argument("--dry-run", action="store_true", help="check, and print what would be done")

@@ -10,5 +10,6 @@ MODEL_STORE = next((path for path in (ROOT / "models", ROOT / "model_store") if 
 BUILT = ROOT / "model_store"  # where archives are built
 DEMO = BUILT / "cat-breeds.mar"
 LOGS = ROOT / "logs"
+STATE = ROOT / "state"  # what operators decided
 BUILD = ROOT / "build"
 DEMO_CHECKPOINT = BUILD / "demo" / "best_model.pt"

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from handler.errors import LoadError
 from scripts.archive.manifest import read_archive
-from scripts.paths import CONFIG, DEMO, LOGS, ROOT
+from scripts.paths import CONFIG, DEMO, LOGS, ROOT, STATE
 from scripts.predict import URL as PREDICT_URL
 from scripts.server.budget import MemoryBudgetError, available_memory, plan
 from scripts.server.clashes import read_clashes
+from scripts.server.client import TIMEOUT, ApiError
+from scripts.server.decisions import Decisions
 from scripts.server.frontend import FrontEndError, read_front_end
 from scripts.server.java import JavaNotFoundError
 from scripts.server.progress import show_progress
@@ -28,10 +30,13 @@ def main() -> int:
     supervisor = Supervisor()
     try:
         archive = read_archive(options.archive)
+        decisions = Decisions(STATE)
         front = read_front_end(CONFIG, os.environ)
         outlines, clashes = read_clashes(front, [archive])
         # Nothing stands before TorchServe here, so the bodies of all that wait are in Java.
-        budget = plan(available_memory(), outlines, front.max_request_size, queue=front.job_queue_size)
+        budget = plan(
+            available_memory(), decisions.outlines(outlines), front.max_request_size, queue=front.job_queue_size
+        )
     except (LoadError, FrontEndError, MemoryBudgetError) as error:
         return _fail(str(error))
     print(budget)
@@ -43,12 +48,15 @@ def main() -> int:
     try:
         supervisor.start("TorchServe", server, GRACE)
         if supervisor.running(0) and server.wait_ready(options.timeout, show_progress, supervisor.running):
+            if (workers := decisions.workers(archive.name, archive.version)) is not None:
+                server.client.scale(archive.name, archive.version, workers, TIMEOUT)
+                print(f"scaling to {workers} workers, as was last asked for")
             _announce(server, archive.name, time.monotonic() - started, options.photo)
         while supervisor.running(POLL):
             pass
         print("\nstopping", flush=True)
         return 0
-    except (ServerError, JavaNotFoundError) as error:
+    except (ServerError, JavaNotFoundError, ApiError) as error:
         return _fail(str(error))
     except ChildEndedError as error:
         return _fail(f"{error}: {server.last_line()}; see {server.console}")

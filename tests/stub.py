@@ -48,6 +48,9 @@ class TorchServeStub(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def do_PUT(self) -> None:
+        self.do_GET()
+
     def _renew(self, *kinds: str) -> None:
         assert self.keys is not None
         fresh = {kind: {"key": f"new {kind}", "expiration time": time_from_now(60)} for kind in kinds}

@@ -37,22 +37,36 @@ def read_archive(path: Path) -> Archive:
 
 
 def find_archives(store: Path) -> list[Archive]:
-    """The archives of a store by name, and of each name the newest version first: TorchServe makes that the default.
+    """As scan_store. Raises LoadError for the first file that is wrong, too."""
+    archives, problems = scan_store(store)
+    if problems:
+        raise problems[0]
+    return archives
 
-    Raises LoadError if the store can't be read, a .mar is not an archive, or two hold the same version of a model.
+
+def scan_store(store: Path) -> tuple[list[Archive], list[LoadError]]:
+    """The archives of a store by name, and of each name the newest version first: TorchServe makes that the default.
+    And for each .mar that is not an archive, or holds a version that another file holds, what is wrong with it.
+
+    Raises LoadError if the store can't be read.
     """
     try:
         files = sorted(path for path in store.iterdir() if path.suffix == ".mar")
     except OSError as error:
         raise unreadable(store, error, "a directory of archives") from None
-    archives = [read_archive(path) for path in files]
     seen: dict[tuple[str, str], Archive] = {}
-    for archive in archives:
+    problems = []
+    for path in files:
+        try:
+            archive = read_archive(path)
+        except LoadError as error:
+            problems.append(error)
+            continue
         other = seen.setdefault((archive.name, archive.version), archive)
         if other is not archive:
-            raise LoadError(archive.path, f"holds {archive}, as {other.path.name} does; expected one file a version")
-    newest_first = sorted(archives, key=lambda archive: natural(archive.version), reverse=True)
-    return sorted(newest_first, key=lambda archive: archive.name)
+            problems.append(LoadError(path, f"holds {archive}, as {other.path.name} does; expected one file a version"))
+    newest_first = sorted(seen.values(), key=lambda archive: natural(archive.version), reverse=True)
+    return sorted(newest_first, key=lambda archive: archive.name), problems
 
 
 def natural(version: str) -> list[tuple[bool, int, str]]:

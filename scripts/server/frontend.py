@@ -57,6 +57,7 @@ class FrontEnd:
     job_queue_size: int  # requests that may wait for a model, unless its archive has another number
     request_timeout: int  # seconds that a request may take, including its time in the queue
     body_timeout: int  # seconds that a body may take to arrive
+    strict_store: bool  # whether a broken file in the model store stops the start
     stop_grace: int  # most seconds from SIGTERM to the end
 
     def __post_init__(self) -> None:
@@ -104,6 +105,9 @@ def read_front_end(config: Path, environment: Mapping[str, str]) -> FrontEnd:
             raise FrontEndError(f"{variable}: {text}, expected whole seconds, {least} or more")
         return int(text)
 
+    check = environment.get("STORE_CHECK", "lenient")
+    if check not in ("strict", "lenient"):
+        raise FrontEndError(f"STORE_CHECK: {check}, expected strict or lenient")
     return FrontEnd(
         Address.parse("inference_address", settings.get("inference_address", "http://127.0.0.1:8080")),
         Address.parse("management_address", settings.get("management_address", "http://127.0.0.1:8081")),
@@ -116,6 +120,7 @@ def read_front_end(config: Path, environment: Mapping[str, str]) -> FrontEnd:
         job_queue_size=number("job_queue_size", 100, "requests"),
         request_timeout=seconds("REQUEST_TIMEOUT", 120, least=1),
         body_timeout=seconds("BODY_TIMEOUT", 60, least=1),
+        strict_store=check == "strict",
         stop_grace=seconds("STOP_GRACE", 30, least=JAVA_GRACE),
     )
 

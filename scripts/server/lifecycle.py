@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from scripts.archive.outline import CheckedArchive
 from scripts.server.client import ApiError, Client
+from scripts.server.decisions import Decisions
 from scripts.server.proof import golden_difference
 from scripts.server.readiness import ready_workers
 from scripts.server.registration import Registration
@@ -26,9 +27,17 @@ Say = Callable[[str, str], None]  # the name of a step and its result
 class Lifecycle:
     """Every verb raises LifecycleError, or ApiError if the server can't be reached."""
 
-    def __init__(self, client: Client, logs: Path, say: Say, progress: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        logs: Path,
+        decisions: Decisions,
+        say: Say,
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> None:
         """logs: the directory of the server's log, if it can be read from here."""
         self._client = client
+        self._decisions = decisions
         self._versions = Versions(client)
         self._logs = logs
         self._say = say
@@ -66,6 +75,8 @@ class Lifecycle:
         described = self._versions.existing(name, version)
         if before == version:
             self._say("serves", f"{version} already")
+            if not dry_run:
+                self._say_kept(self._decisions.keep_version(name, version))
             return
         if ready_workers(described) == 0:
             raise LifecycleError(f"{name} {version} has no READY worker; {_serves(before)}")
@@ -74,6 +85,7 @@ class Lifecycle:
             return
         self._client.set_default(name, version)
         self._say("serves", f"{version} in place of {before}; back with: rollback {name} --to {before}")
+        self._say_kept(self._decisions.keep_version(name, version))
 
     def rollback(self, name: str, to: str | None, *, dry_run: bool = False) -> None:
         """Makes another version the default again. TorchServe doesn't record which one was, so `to` is needed if there
@@ -106,6 +118,7 @@ class Lifecycle:
         except (LifecycleError, ApiError, KeyboardInterrupt) as error:
             self._scale_back(name, version, described, timeout, error)
         self._say("scaled", f"{name} {version} from {before} to {workers}, READY")
+        self._say_kept(self._decisions.keep_workers(name, version, workers))
 
     def unregister(self, name: str, version: str, *, force: bool, dry_run: bool = False) -> None:
         """Removes a version when its queue is empty. The default version can be removed only if it is the last one, and
@@ -122,6 +135,13 @@ class Lifecycle:
         self._versions.drain(name, version)
         self._client.unregister(name, version)
         self._say("removed", f"{name} {version}")
+        self._decisions.forget(name, version)
+
+    def _say_kept(self, obstacle: str | None) -> None:
+        if obstacle is None:
+            self._say("kept", "for the next start")
+        else:
+            self._say("kept", f"no: {obstacle}; after a restart the archives decide")
 
     def _register(self, checked: CheckedArchive, before: str | None, timeout: float) -> None:
         name, version = checked.archive.name, checked.archive.version

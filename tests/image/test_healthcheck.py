@@ -65,7 +65,7 @@ def test_with_tokens_it_reads_and_renews_them(images: dict[str, str], store: Pat
 def test_an_archive_that_torchserve_can_not_read_stops_the_container(
     images: dict[str, str], tmp_path: Path, demo_mar: Path
 ) -> None:
-    """Its manifest is in order, what comes after is cut: TorchServe alone would go on without it."""
+    """Where STORE_CHECK says so. Its manifest is in order, what comes after is cut."""
     tmp_path.chmod(0o755)
     shutil.copy(demo_mar, tmp_path)
     with (
@@ -78,7 +78,8 @@ def test_an_archive_that_torchserve_can_not_read_stops_the_container(
     middle = len(content) // 2
     content[middle : middle + 1000] = bytes(1000)
     (tmp_path / "second.mar").write_bytes(content)
-    with Container(images["slim"], *mounted(tmp_path)) as container:
+    strict = environment({"STORE_CHECK": "strict"})
+    with Container(images["slim"], *strict, *mounted(tmp_path)) as container:
         assert container.wait() == 1
         assert "ERROR /app/models/second.mar: TorchServe refused it" in container.said()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from archives import renamed, with_wrong_golden
 from containers import HARDENED, Container, environment, mounted
 from prometheus_client.parser import text_string_to_metric_families
 from samples import CATS, CHELSEA, PATIENCE, wait_for
@@ -176,3 +177,37 @@ def test_a_worker_that_hangs_and_a_java_that_hangs(images: dict[str, str], store
         container.run("pkill", "-STOP", "-f", "org.pytorch.serve.ModelServer")
         assert container.wait() == 124
         assert "ERROR no answer for 6" in container.said()
+
+
+def test_what_was_promoted_and_scaled_outlives_the_container_and_a_broken_file_stops_nothing(
+    images: dict[str, str], tmp_path: Path, demo_mar: Path
+) -> None:
+    """The newest version does not load, another file is half an archive, and the oldest version was promoted."""
+    store, state = tmp_path / "store", tmp_path / "state"
+    store.mkdir(mode=0o755)
+    state.mkdir()
+    state.chmod(0o777)
+    tmp_path.chmod(0o755)
+    shutil.copy(demo_mar, store / "cat-breeds-1.mar")
+    renamed(demo_mar, store / "cat-breeds-2.mar", "cat-breeds", "2.0")
+    (store / "half.mar").write_bytes(demo_mar.read_bytes()[:1_000_000])
+    newest = renamed(demo_mar, tmp_path / "newest.mar", "cat-breeds", "3.0")
+    with_wrong_golden(newest, store / "cat-breeds-3.mar", 0.5)
+    options = (*HARDENED, *QUICK, *PUBLISHED, *mounted(store), "--volume", f"{state}:/app/state")
+    manage = ("python", "scripts/manage_models.py")
+    with Container(images["slim"], *options) as container:
+        container.wait_until("healthy")
+        said = container.said()
+        assert "ERROR /app/models/half.mar: not an archive" in said
+        wait_for(lambda: "ERROR cat-breeds 3.0: does not load, so 2.0 serves in its place" in container.said())
+        assert "broken: /app/models/half.mar: not an archive" in container.run(*manage, "list")
+        promoted = container.run(*manage, "promote", "cat-breeds", "1.0")
+        assert "kept       for the next start" in promoted
+        container.run(*manage, "scale", "cat-breeds", "1.0", "2")
+    with Container(images["slim"], *options) as container:
+        container.wait_until("healthy")
+        assert container.classify(CHELSEA).status_code == 200
+        wait_for(lambda: "1.0      2/2" in container.run(*manage, "list"))
+        [serving] = [line for line in container.run(*manage, "list").splitlines() if line.startswith("●")]
+        assert "1.0" in serving
+        assert "INFO cat-breeds 1.0: 2 workers, as was last asked for" in container.said()

@@ -1,4 +1,4 @@
-"""What the container's main process does without TorchServe: it follows models, and starts and stops stand-ins."""
+"""What the container's main process does without TorchServe: it starts and stops stand-ins."""
 
 import logging
 import os
@@ -8,146 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stub import TorchServeStub, register
 
 from scripts import entrypoint
-from scripts.archive.manifest import Archive
 from scripts.archive.outline import Outline
-from scripts.entrypoint import ModelWatch
 from scripts.server.client import Client
 from scripts.server.loading import Loading
+from scripts.server.model_watch import ModelWatch
 from scripts.server.proxy import Proxy
 from scripts.server.request_watch import StallError
 from scripts.server.supervisor import STOP_SIGNALS
-from scripts.server.torchserve import ServerError
 from scripts.server.worker_log import WorkerLog
-
-BROKEN = Archive(Path("broken.mar"), "broken", "1.0")
-
-
-class Readiness:
-    """Stands in for haproxy, as far as it is told whether all models can answer."""
-
-    def __init__(self) -> None:
-        self.told: list[bool] = []
-        self.refused: set[str] = set()
-
-    def set_ready(self, ready: bool) -> None:
-        self.told.append(ready)
-
-    def refuse(self, models: set[str]) -> None:
-        self.refused = models
-
-
-class Requests:
-    """Stands in for the watch of the requests."""
-
-    stall: str | None = None
-    asked: list[tuple[bool, bool]]
-
-    def __init__(self) -> None:
-        self.asked = []
-
-    def look(self, able: bool, silent: bool) -> str | None:
-        self.asked.append((able, silent))
-        return self.stall
-
-
-def _watch(stub: type[TorchServeStub], logs: Path) -> tuple[ModelWatch, Readiness]:
-    client, readiness = Client(stub.url, stub.url), Readiness()
-    watch = ModelWatch(Loading([BROKEN], client, WorkerLog(logs)), client, readiness)  # type: ignore[arg-type]
-    return watch, readiness
-
-
-def _describe(*states: str) -> list[dict[str, Any]]:
-    return [{"modelVersion": "1.0", "minWorkers": 1, "workers": [{"status": state} for state in states]}]
-
-
-def test_unregistering_a_model_that_never_became_ready_stops_nothing(
-    stub: type[TorchServeStub], tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    register(stub, "healthy", "READY")
-    register(stub, "broken")
-    stub.answers["/models/broken/1.0"] = _describe()
-    watch, readiness = _watch(stub, tmp_path)
-    watch.look(Requests())  # type: ignore[arg-type]
-    assert readiness.told == []
-    del stub.answers["/models/broken/1.0"], stub.answers["/models/broken"]
-    stub.answers["/models?limit=1000"]["models"].pop()
-    watch.look(Requests())  # type: ignore[arg-type]
-    watch.look(Requests())  # type: ignore[arg-type]
-    assert readiness.told == [True]
-    assert [record.message for record in caplog.records] == [
-        "broken 1.0: unregistered before it was READY",
-        "ready: every model can answer",
-    ]
-
-
-def test_an_archive_that_torchserve_refused_stops_the_container(stub: type[TorchServeStub], tmp_path: Path) -> None:
-    watch, _ = _watch(stub, tmp_path)
-    with pytest.raises(ServerError, match=r"broken\.mar: TorchServe refused it; its log above says why"):
-        watch.look(Requests())  # type: ignore[arg-type]
-
-
-def test_readiness_comes_and_goes(
-    stub: type[TorchServeStub], tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(entrypoint, "READY_POLL", 0.0)
-    register(stub, "broken", "READY")
-    stub.answers["/models/broken/1.0"] = _describe("READY")
-    watch, readiness = _watch(stub, tmp_path)
-    watch.look(Requests())  # type: ignore[arg-type]
-    stub.answers["/models/broken"] = _describe("UNLOADING")
-    watch.look(Requests())  # type: ignore[arg-type]
-    watch.look(Requests())  # type: ignore[arg-type]
-    assert readiness.told == [True, False]
-    assert "not ready any more: broken 1.0: no READY worker" in caplog.text
-
-
-def test_nobody_answered_is_unready_though_the_workers_are_ready(
-    stub: type[TorchServeStub], tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    register(stub, "broken", "READY")
-    stub.answers["/models/broken/1.0"] = _describe("READY")
-    watch, readiness = _watch(stub, tmp_path)
-    requests = Requests()
-    watch.look(requests)  # type: ignore[arg-type]
-    requests.stall = "no answer for 17 s"
-    watch.look(requests)  # type: ignore[arg-type]
-    assert readiness.told == [True, False]
-    assert "not ready any more: no answer for 17 s" in caplog.text
-    assert requests.asked == [(False, False), (True, False)]
-
-
-def test_a_model_without_a_worker_is_refused_when_a_restart_would_be_over(
-    stub: type[TorchServeStub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    register(stub, "broken", "UNLOADING")
-    stub.answers["/models/broken/1.0"] = _describe("UNLOADING")
-    watch, readiness = _watch(stub, tmp_path)
-    requests = Requests()
-    watch.look(requests)  # type: ignore[arg-type]
-    assert readiness.refused == set()
-    monkeypatch.setattr(entrypoint, "RESTART", -1.0)
-    watch.look(requests)  # type: ignore[arg-type]
-    assert readiness.refused == {"broken"}
-    register(stub, "broken", "READY")
-    watch.look(requests)  # type: ignore[arg-type]
-    assert (readiness.refused, readiness.told) == (set(), [True])
-
-
-def test_a_java_that_says_nothing_is_told_from_one_that_refuses(stub: type[TorchServeStub], tmp_path: Path) -> None:
-    register(stub, "broken", "READY")
-    stub.answers["/models/broken/1.0"] = _describe("READY")
-    watch, _ = _watch(stub, tmp_path)
-    requests = Requests()
-    for url in (stub.url, "http://127.0.0.1:9", stub.url):
-        watch._client.urls["management"] = url
-        watch._looked = -100.0
-        watch.look(requests)  # type: ignore[arg-type]
-    watch.look(requests)  # type: ignore[arg-type]
-    assert requests.asked == [(False, False), (True, False), (True, True), (True, False)]
 
 
 class Child:
@@ -193,6 +63,7 @@ def children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[
     EVENTS.clear()
     monkeypatch.setattr(entrypoint, "HOME", tmp_path / "home")
     monkeypatch.setattr(entrypoint, "MODEL_STORE", tmp_path)
+    monkeypatch.setattr(entrypoint, "STATE", tmp_path / "state")
     monkeypatch.setattr(entrypoint, "TorchServe", Server)
     monkeypatch.setattr(entrypoint, "Proxy", Doorkeeper)
     monkeypatch.setattr(entrypoint, "POLL", 0.0)

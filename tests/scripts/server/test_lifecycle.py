@@ -14,6 +14,7 @@ from handler.settings import Settings
 from scripts.archive.manifest import Archive
 from scripts.archive.outline import CheckedArchive, Sizes
 from scripts.server.client import ApiError, Client
+from scripts.server.decisions import Decisions
 from scripts.server.lifecycle import Lifecycle
 from scripts.server.registration import Registration
 from scripts.server.versions import LifecycleError
@@ -93,7 +94,7 @@ def _register(server: Server, logs: Path, *steps: Any) -> str:
         if coming:
             coming.pop(0)()
 
-    lifecycle = Lifecycle(server, logs, lambda *_: None, progress)
+    lifecycle = Lifecycle(server, logs, Decisions(logs), lambda *_: None, progress)
     with pytest.raises(LifecycleError) as raised:
         lifecycle.register(CHECKED, promote=False, timeout=60)
     assert coming == []
@@ -187,7 +188,7 @@ def test_an_interrupt_in_the_middle_of_the_wait_does_not_end_the_registration(se
 
 def _scale(server: Server, logs: Path, workers: int) -> str:
     with pytest.raises(LifecycleError) as raised:
-        Lifecycle(server, logs, lambda *_: None).scale("cats", "1.0", workers, timeout=0)
+        Lifecycle(server, logs, Decisions(logs), lambda *_: None).scale("cats", "1.0", workers, timeout=0)
     return str(raised.value)
 
 

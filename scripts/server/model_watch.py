@@ -1,0 +1,124 @@
+"""Watches the models: logs what becomes of them, tells haproxy which can answer, and does what operators decided."""
+
+import logging
+import time
+from contextlib import suppress
+
+from scripts.archive.manifest import Archive, natural
+from scripts.server.client import TIMEOUT, ApiError, Client
+from scripts.server.decisions import Decisions
+from scripts.server.loading import Change, Loading, State
+from scripts.server.proxy import Proxy
+from scripts.server.readiness import ready_workers, unready_models
+from scripts.server.request_watch import RequestWatch
+from scripts.server.torchserve import ServerError
+
+logger = logging.getLogger("entrypoint")
+
+READY_POLL = 5.0  # seconds between looks at models that can answer; TorchServe logs each look
+RESTART = 30.0  # seconds in which a worker starts again, and requests may wait for it
+
+
+class ModelWatch:
+    """Logs which models are READY and why others aren't, and tells haproxy when all can answer and which can't."""
+
+    def __init__(
+        self, loading: Loading, client: Client, proxy: Proxy, decisions: Decisions, strict: bool = False
+    ) -> None:
+        """strict: whether an archive that TorchServe refuses stops the server."""
+        self._loading = loading
+        self._client = client
+        self._proxy = proxy
+        self._decisions = decisions
+        self._strict = strict
+        self._failed: list[Archive] = []  # did not load, and may be the version that should serve
+        self._ready = False
+        self._able = False  # whether answers can be expected: every model was READY when that was last known
+        self._silent = False  # whether Java doesn't answer
+        self._looked = 0.0  # when readiness was last asked for
+        self._unready: dict[str, float] = {}  # models that can't answer, and when that was first seen
+
+    def look(self, requests: RequestWatch) -> None:
+        """Raises ServerError if TorchServe refused an archive, StallError if nobody is answered any more, or OSError if
+        haproxy is gone."""
+        for change in self._loading.changes():
+            self._report(change)
+        stall = requests.look(self._able, self._silent)
+        calm = self._ready and not self._loading.waiting and stall is None
+        if not calm or time.monotonic() - self._looked > READY_POLL:
+            self._looked = time.monotonic()
+            self._replace_failed()
+            self._set_ready(self._unreadiness() or stall)
+
+    def _unreadiness(self) -> str | None:
+        try:
+            reasons = unready_models(self._client)
+        except ApiError as error:  # so nothing new is known of the models
+            self._silent = error.status is None
+            return str(error)
+        self._able, self._silent = not reasons, False
+        now = time.monotonic()
+        self._unready = {model: self._unready.get(model, now) for model in reasons}
+        self._proxy.refuse({model for model, since in self._unready.items() if now - since > RESTART})
+        return next(iter(reasons.values()), None)
+
+    def _set_ready(self, unreadiness: str | None) -> None:
+        ready = unreadiness is None
+        if ready == self._ready:
+            return
+        self._ready = ready
+        self._proxy.set_ready(ready)
+        if ready:
+            logger.info("ready: every model can answer")
+        else:
+            logger.error(f"not ready any more: {unreadiness}")
+
+    def _report(self, change: Change) -> None:
+        archive = change.archive
+        if change.state is State.READY:
+            logger.info(f"{archive}: READY after {change.seconds:.0f} s")
+            self._scale(archive)
+        elif change.state is State.FAILED:
+            logger.error(f"{archive}: does not load: {change.cause}")
+            self._failed.append(archive)
+        elif change.state is State.REMOVED:
+            logger.info(f"{archive}: unregistered before it was READY")
+        elif self._strict or not self._others():
+            raise ServerError(f"{archive.path}: TorchServe refused it; its log above says why")
+        else:
+            logger.error(f"{archive.path}: TorchServe refused it; its log above says why. The others serve")
+
+    def _others(self) -> bool:
+        """Whether TorchServe has any other."""
+        with suppress(ApiError):
+            return bool(self._client.models())
+        return True
+
+    def _scale(self, archive: Archive) -> None:
+        """To the number of workers that was last asked for."""
+        workers = self._decisions.workers(archive.name, archive.version)
+        if workers is None:
+            return
+        result = "as was last asked for"
+        try:
+            self._client.scale(archive.name, archive.version, workers, TIMEOUT)
+        except ApiError as error:
+            result = f"were last asked for, and can't be had: {error}"
+        logger.info(f"{archive}: {workers} workers, {result}")
+
+    def _replace_failed(self) -> None:
+        """Lets the newest version with a READY worker serve in place of one that does not load."""
+        for archive in list(self._failed):
+            with suppress(ApiError):
+                if self._client.describe(archive.name)["modelVersion"] != archive.version:
+                    self._failed.remove(archive)
+                    continue
+                ready = [
+                    str(state["modelVersion"]) for state in self._client.versions(archive.name) if ready_workers(state)
+                ]
+                if archive.version in ready:
+                    self._failed.remove(archive)
+                elif ready:
+                    newest = max(ready, key=natural)
+                    self._client.set_default(archive.name, newest)
+                    logger.error(f"{archive}: does not load, so {newest} serves in its place")
