@@ -65,7 +65,7 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,t
     && useradd --uid 1000 --gid appuser --create-home --shell /usr/sbin/nologin appuser \
     && chmod 755 /home/appuser \
     && install -d -o appuser -g appuser -m 755 /app/models \
-    && install -d -o appuser -g appuser -m 1777 /app/logs /home/appuser/.cache \
+    && install -d -o appuser -g appuser -m 1777 /app/logs /app/state /home/appuser/.cache \
     && find / -xdev -type f -perm /6000 -exec chmod a-s {} +
 
 COPY --from=builder /layers/cudnn /

@@ -98,7 +98,7 @@ def test_java_is_a_small_runtime(image: str) -> None:
 def test_nothing_can_gain_rights(image: str) -> None:
     assert _run(image, "find", "/", "-xdev", "-type", "f", "-perm", "/6000", options=("--user", "0")) == ""
     writable = _run(image, "find", "/app", "/home/appuser/.local", "/opt/java", "-writable", "-not", "-type", "l")
-    assert set(writable.split()) == {"/app/models", "/app/logs"}
+    assert set(writable.split()) == {"/app/models", "/app/logs", "/app/state"}
 
 
 def test_no_tools_tests_or_secrets(image: str) -> None:
