@@ -67,7 +67,10 @@ def main() -> int:
         response_timeout = max((outline.server.responseTimeout for outline in outlines), default=0)
         requests = RequestWatch(proxy, front.body_timeout, response_timeout)
         while supervisor.running(POLL):
-            models.look(requests)
+            try:
+                models.look(requests)
+            except OSError as error:  # a busy haproxy answers the next time; one that has ended ends the loop
+                logger.warning(f"haproxy's control socket: {type(error).__name__}")
         return 0
     except ChildEndedError as ended:
         return _fail(str(ended), ended.code if ended.name == TORCHSERVE else 1)

@@ -40,7 +40,7 @@ class ModelWatch:
 
     def look(self, requests: RequestWatch) -> None:
         """Raises ServerError if TorchServe refused an archive, StallError if nobody is answered any more, or OSError if
-        haproxy is gone."""
+        haproxy doesn't answer: what it was to be told, it is told the next time."""
         for change in self._loading.changes():
             self._report(change)
         stall = requests.look(self._able, self._silent)
@@ -66,8 +66,8 @@ class ModelWatch:
         ready = unreadiness is None
         if ready == self._ready:
             return
-        self._ready = ready
         self._proxy.set_ready(ready)
+        self._ready = ready
         if ready:
             logger.info("ready: every model can answer")
         else:

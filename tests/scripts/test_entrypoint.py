@@ -100,6 +100,22 @@ def test_sigterm_before_the_start_starts_nothing(
     assert EVENTS == []
 
 
+def test_a_haproxy_that_does_not_answer_once_ends_nothing(
+    children: tuple[type[Child], type[Child]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    looks = []
+
+    def look(*_: object) -> None:
+        looks.append(1)
+        if len(looks) < 3:
+            raise TimeoutError
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(ModelWatch, "look", look)
+    assert entrypoint.main() == 0
+    assert capsys.readouterr().out.count("haproxy's control socket: TimeoutError") == 2
+
+
 def test_when_nobody_is_answered_for_long_it_ends_with_a_code_of_its_own(
     children: tuple[type[Child], type[Child]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
