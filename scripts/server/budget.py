@@ -25,6 +25,7 @@ OTHERS = 48 * MIB  # haproxy and the entry point
 
 SMALL_BODY = MIB // 2  # bytes; a larger body waits in a queue of its own
 SMALL_BODIES = 64  # enough for what few and small workers take
+LARGE_BODIES = 64  # the most; more would fill a heap of gigabytes, and wait for the workers there
 # Copies of a body at a time, at the most: while a form is parsed, or as a message to the worker that grows; as Java
 # keeps it, with what isn't collected yet; and in a worker, as JSON, as base64 and as an image.
 DIRECT_COPIES, HEAP_COPIES, WORKER_COPIES = 3.0, 3.0, 3.0
@@ -108,12 +109,12 @@ def plan(available: int, models: Sequence[Outline], max_body: int, queue: int = 
     most = max(decoding_memory(limit, scaled=False) for limit in limits)
     # The archives are unpacked into /tmp, which may be in memory.
     left = available - loaded - JAVA - OTHERS - sum(model.sizes.all for model in models)
-    full = 2 * at_a_time + queue
+    full = min(2 * at_a_time, LARGE_BODIES) + queue
     bodies = [(number, max_body) for number in range(full, 0, -1)]
     bodies += [(1, max_body // part) for part in (2, 4) if max_body // part >= LEAST_BODY]
 
     def divide(large: int, size: int) -> Budget:
-        small = min(max(SMALL_BODIES, full), 8 + 4 * large)
+        small = min(max(SMALL_BODIES, 2 * at_a_time), 8 + 4 * large)
         held = small * SMALL_BODY + large * size
         heap, direct = HEAP + round(HEAP_COPIES * held), DIRECT + round(DIRECT_COPIES * held)
         batches = _largest(at_a_time, (large, size), (small, SMALL_BODY))

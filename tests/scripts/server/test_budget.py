@@ -28,7 +28,7 @@ def test_with_room_for_all_there_are_bodies_for_twice_what_the_workers_take() ->
     assert (budget.large_bodies, budget.small_bodies) == (16, 64)
     assert budget.decoding == decoding_memory(Limits(), scaled=False)
     many = plan(64 * GIB, [_model(batchSize=32, minWorkers=2, maxWorkers=2)], MAX_BODY)
-    assert (many.large_bodies, many.small_bodies) == (128, 128)
+    assert (many.large_bodies, many.small_bodies) == (64, 128)
 
 
 def test_what_is_given_is_never_more_than_there_is() -> None:
