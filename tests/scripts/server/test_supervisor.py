@@ -58,6 +58,7 @@ def handlers() -> Iterator[None]:
     """What a Supervisor installs stays: in a script nothing comes after it."""
     EVENTS.clear()
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # pytest's own may be ignored, under nohup
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
