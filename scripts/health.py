@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from handler.errors import LoadError
-from scripts.archive.manifest import find_archives
+from scripts.archive.manifest import scan_store
 from scripts.paths import MODEL_STORE
 from scripts.server.client import TIMEOUT, ApiError, Client
 from scripts.server.connection import add_server_options, make_client
@@ -57,7 +57,7 @@ def _deep(client: Client, options: argparse.Namespace) -> str | None:
     from scripts.archive.outline import read_golden_inputs, read_outline
     from scripts.server.proof import golden_difference
 
-    archives = {(archive.name, archive.version): archive for archive in find_archives(options.model_store)}
+    archives = {(archive.name, archive.version): archive for archive in scan_store(options.model_store)[0]}
     for model in options.expect or client.models():
         version = client.describe(model)["modelVersion"]
         archive = archives.get((model, version))

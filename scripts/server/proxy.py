@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -88,9 +89,10 @@ class Proxy:
 
     def refuse(self, models: Collection[str]) -> None:
         """Answers 503 to requests for these models and no others. Raises OSError if haproxy is gone."""
-        for model in self._refused.symmetric_difference(models):
-            self._ask(f"{'add' if model in models else 'del'} acl {self._unready} {model}")
-        self._refused = set(models)
+        named = {model for model in models if re.fullmatch(r"[\w.-]+", model)}  # others would be no argument
+        for model in self._refused ^ named:
+            self._ask(f"{'add' if model in named else 'del'} acl {self._unready} {model}")
+        self._refused = named
 
     def sessions(self) -> list[Session]:
         """The requests that it has taken and not answered. Raises OSError if haproxy is gone."""

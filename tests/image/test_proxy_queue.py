@@ -161,7 +161,7 @@ def test_an_unfinished_body_is_seen_and_can_be_ended(doors: Doors) -> None:
 
 
 def test_a_model_that_can_not_answer_is_refused_at_once(doors: Doors) -> None:
-    doors.proxy.refuse({"cats"})
+    doors.proxy.refuse({"cats", "", "two words; shutdown frontend inference"})
     for path in ("predictions/cats", "v1/models/cats:predict", "v2/models/cats/infer"):
         answer = requests.post(f"http://127.0.0.1:{doors.port}/{path}", data=SMALL, timeout=60)
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable"), path

@@ -63,6 +63,7 @@ def test_deep_compares_nothing_where_an_archive_rightly_has_no_golden_inputs(
         return code, capsys.readouterr().out
 
     register(stub, "tiny", "READY")
+    (tmp_path / "half.mar").write_bytes(b"PK")  # which a lenient server skips
     assert deep() == (0, "healthy\n")
     config = bare_directory / "model-config.yaml"
     config.write_text(config.read_text().replace("self_check: false", "self_check: true"))
