@@ -104,7 +104,17 @@ def test_nothing_can_gain_rights(image: str) -> None:
 def test_no_tools_tests_or_secrets(image: str) -> None:
     command = "ls -A /app; ls -A /home/appuser; ls /tmp; command -v gcc curl wget git || true"
     found = set(_run(image, "bash", "-c", command).split())
-    app = {"config.properties", "haproxy.cfg", "frontend", "handler", "scripts", "models", "logs", "sbom.cdx.json"}
+    app = {
+        "config.properties",
+        "haproxy.cfg",
+        "frontend",
+        "handler",
+        "scripts",
+        "models",
+        "logs",
+        "state",
+        "sbom.cdx.json",
+    }
     assert found <= app | {".bash_logout", ".bashrc", ".profile", ".local", ".cache"}
     history = docker("history", "--no-trunc", "--format", "{{.CreatedBy}}", image)
     assert not re.search(r"token|password|secret|://[^ ]*@", history, re.I)
