@@ -44,7 +44,8 @@ class MultiLabelHandler(BaseHandler):  # type: ignore[misc]
         server = read_server_settings(directory)
         decoding = os.environ.get(DECODING)
         share = Share(server.batchSize, server.minWorkers, None if decoding is None else int(decoding))
-        self.service = Service.load(directory, device, share, name, version, self._report)
+        limit = server.responseTimeout
+        self.service = Service.load(directory, device, share, name, version, self._report, limit)
         self.labels = self.service.classifier.labels
         self.dimensions = dict(zip(MODEL, (name, version), strict=True))
         self._print(first_samples(self.labels))

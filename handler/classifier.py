@@ -4,6 +4,7 @@ The server, the build and every batch job run this same code.
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -185,16 +186,21 @@ class Classifier:
         items = self.side_by_side(lambda payload: self.prepare(payload, options), payloads)
         return [outcome if isinstance(outcome, ItemError) else outcome.scores for outcome in self.score(items)]
 
-    def warm_up(self) -> None:
+    def warm_up(self) -> float:
         """Runs the largest batch and a single image, so that slow first passes and a lack of memory show at load.
+        Returns the seconds of the last pass of that batch.
 
         The first undecodable file is slow as well: Pillow then imports all its plugins.
         """
+        seconds = []
         for size in (self.batch_size, 1):
             batch = self.example(size)
             for _ in range(WARM_UPS):
+                started = time.perf_counter()
                 self.model.scores(batch)
+                seconds.append(time.perf_counter() - started)
         self.prepare(b"", self.options)
+        return seconds[WARM_UPS - 1]
 
     def example(self, images: int) -> Prepared:
         """A batch of noise, prepared: [N, ...]."""

@@ -18,6 +18,7 @@ from handler.messages import Answer, Request
 from handler.meter import Allowance
 from handler.parser import Parser
 from handler.responses import Responder
+from handler.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -25,12 +26,21 @@ logger = logging.getLogger(__name__)
 class Service:
     """A packaged classifier that answers requests."""
 
-    def __init__(self, classifier: Classifier, name: str, version: str, report: Callable[[Batch], None]) -> None:
-        """report: called with each batch, after its answers are made."""
+    def __init__(
+        self,
+        classifier: Classifier,
+        name: str,
+        version: str,
+        report: Callable[[Batch], None],
+        watchdog: Watchdog,
+    ) -> None:
+        """report: called with each batch, after its answers are made. watchdog: ends
+        the process if a batch hangs."""
         self.classifier = classifier
         self._parser = Parser(classifier.labels, classifier.options, classifier.settings.limits)
         self._responder = Responder(classifier, {"name": name, "version": version, "sha256": classifier.weights_sha256})
         self._report = report
+        self._watchdog = watchdog
 
     @classmethod
     def load(
@@ -41,16 +51,23 @@ class Service:
         name: str,
         version: str,
         report: Callable[[Batch], None],
+        server_limit: float,
     ) -> Self:
-        """Loads, warms up and checks an unpacked archive. Raises LoadError."""
+        """Loads, warms up and checks an unpacked archive. Raises LoadError.
+
+        server_limit: seconds after which the server replaces a process that does not answer.
+        """
         classifier = Classifier.load(directory, device, share)
         use_threads(classifier.torch_threads)
-        classifier.warm_up()
+        pass_seconds = classifier.warm_up()
+        decode_seconds = classifier.settings.limits.max_decode_seconds
+        watchdog = Watchdog(pass_seconds, classifier.batch_size, decode_seconds, server_limit)
         if classifier.settings.self_check:
             classifier.self_check(directory)
         else:
             logger.warning("golden self-check: switched off by handler.self_check in the archive")
-        return cls(classifier, name, version, report)
+        logger.info(watchdog)
+        return cls(classifier, name, version, report, watchdog)
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
         """One answer a request, in their order; the images of all of them are classified together.
@@ -69,9 +86,10 @@ class Service:
 
     def _answer(self, jobs: Sequence[Job]) -> list[Answer]:
         pairs = [(job, payload) for job in jobs for payload in job.task.payloads]
-        items = self.classifier.side_by_side(self._prepare, pairs)
+        with self._watchdog.preparing(len(jobs)):
+            items = self.classifier.side_by_side(self._prepare, pairs)
         started = time.perf_counter()
-        with about(*(job.request.id for job in jobs)):
+        with about(*(job.request.id for job in jobs)), self._watchdog.scoring(len(items)):
             outcomes = iter(self.classifier.score(items))
         inference = time.perf_counter() - started
         answers = []

@@ -30,5 +30,5 @@ def check_tags(content: bytes) -> None:
             if kind not in ONE_BYTE and values > MAX_VALUES:
                 raise TooCostly(f"The TIFF has a tag, {name}, of {values} values, more than {MAX_VALUES}.")
             place += struct.calcsize(tag)
-    except struct.error:
+    except (struct.error, OverflowError):  # an offset may have 64 bits
         return

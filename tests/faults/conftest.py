@@ -19,7 +19,7 @@ def running(demo_mar: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         demo_mar, store / "faulty.mar", "faulty", batchSize=WIDE, maxBatchDelay=1000, responseTimeout=int(PATIENCE)
     )
     # Two requests always share a batch, which leaves as soon as it is full. Two photos take far less than the timeout.
-    make_faulty(demo_mar, store / "paired.mar", "paired", batchSize=2, maxBatchDelay=60_000, responseTimeout=15)
+    make_faulty(demo_mar, store / "paired.mar", "paired", batchSize=2, maxBatchDelay=60_000, responseTimeout=60)
     renamed(demo_mar, store / "narrow.mar", "narrow", batchSize=4, maxBatchDelay=1, jobQueueSize=QUEUE)
     server = TorchServe(find_archives(store), store, free_ports(), tmp_path_factory.mktemp("logs"))
     with pytest.MonkeyPatch.context() as patch:  # for this server, not for the tests that share the session

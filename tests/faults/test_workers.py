@@ -69,7 +69,7 @@ def test_a_photo_that_kills_its_worker_takes_its_batch_and_no_other(server: Torc
     assert worker(server, "paired") != before
 
 
-def test_a_network_that_hangs_is_ended_after_response_timeout(server: TorchServe) -> None:
+def test_a_network_that_hangs_is_ended_and_says_where(server: TorchServe) -> None:
     before = worker(server, "paired")
     with ThreadPoolExecutor(6) as pool:
         hanging = [pool.submit(classify, server, RED, "paired") for _ in range(2)]
@@ -78,6 +78,9 @@ def test_a_network_that_hangs_is_ended_after_response_timeout(server: TorchServe
         assert [each.result().status_code for each in hanging] == [500] * 2
         assert [_labels(other.result()) for other in others] == [CATS] * 4
     assert worker(server, "paired") != before
+    trace = "".join(event["message"] for event in said(server))
+    assert "Timeout (0:00:10)!" in trace, "long before responseTimeout"
+    assert "in _scores_with_faults" in trace
 
 
 def test_a_batch_that_memory_does_not_do_for_is_split(server: TorchServe) -> None:

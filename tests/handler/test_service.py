@@ -20,11 +20,15 @@ from handler.job import Batch, Job
 from handler.log import log_as_json
 from handler.messages import Request
 from handler.service import Service
+from handler.watchdog import Watchdog
 from scripts.paths import ROOT
+
+PATIENT = Watchdog(pass_seconds=3600, batch_size=8, max_decode_seconds=3600, server_limit=3600)
 
 
 def _service(classifier: Classifier, batches: list[Batch] | None = None) -> Service:
-    return Service(classifier, "cats", "1.0", (batches if batches is not None else []).append)
+    report = (batches if batches is not None else []).append
+    return Service(classifier, "cats", "1.0", report, PATIENT)
 
 
 def test_the_adapter_alone_needs_torchserve() -> None:
@@ -55,7 +59,7 @@ def test_each_request_gets_its_own_answer_and_one_event_tells_of_all(demo: Class
 
 def test_nothing_of_a_request_stays_when_it_is_answered(demo: Classifier) -> None:
     """Not until Python's collector of circles looks, either: bodies of 16 MiB would fill the memory before."""
-    service = Service(demo, "cats", "1.0", lambda batch: None)
+    service = Service(demo, "cats", "1.0", lambda batch: None, PATIENT)
     bodies = (
         CHELSEA,
         b"bad",

@@ -27,7 +27,9 @@ def test_a_tag_of_too_many_values_is_refused(order: str, big: bool) -> None:
         check_tags(_tiff(order, big, width, profile, (282, 5, MAX_VALUES + 1)))
 
 
-@pytest.mark.parametrize("content", [b"", b"II", b"II\x2a\0", b"II\x2a\0\xff\xff\xff\xff", CHELSEA, chelsea()])
+@pytest.mark.parametrize(
+    "content", [b"", b"II", b"II\x2a\0", b"II\x2a\0\xff\xff\xff\xff", b"II\x2b\0" + b"\xff" * 12, CHELSEA, chelsea()]
+)
 def test_what_has_no_tags_is_left_to_pillow(content: bytes) -> None:
     check_tags(content)
 
