@@ -17,7 +17,7 @@ SLIM := python:3.12-slim-bookworm
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: help serve check-settings demo install test test-slow test-image soak tune bench quality lint format lock lock-image image image-slim audit clean
+.PHONY: help serve check-settings demo install test test-slow test-image fuzz soak tune bench quality lint format lock lock-image image image-slim audit clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -77,17 +77,23 @@ test-faults:
 test-units:
 	$(BIN)/python -m pytest tests $(addprefix --ignore ,$(LIVE) $(FAULTS))
 
-# SKIP: the benchmarks, where what they call was tested with another Python.
+# SKIP: folders and files, where what they call was tested with another Python.
 SKIP :=
 SLOW_SERVERS = $(filter-out $(SKIP),$(LIVE) $(FAULTS) tests/bench)
 slow-servers:
 	$(BIN)/python -m pytest -m slow $(SLOW_SERVERS)
 
 slow-units:
-	$(BIN)/python -m pytest -m slow tests $(addprefix --ignore ,$(LIVE) $(FAULTS) tests/bench)
+	$(BIN)/python -m pytest -m slow tests $(addprefix --ignore ,$(LIVE) $(FAULTS) tests/bench $(SKIP))
 
 test-image: $(INSTALLED)  ## build both images and test them; skipped where no container engine is (ARGS for pytest)
 	DOCKER=$(DOCKER) $(BIN)/python -m pytest -m image $(ARGS)
+
+FUZZER := build/atheris
+FUZZ_SECONDS ?= 120
+fuzz: $(INSTALLED)  ## random requests, led by what they reach, for FUZZ_SECONDS; Linux on x86-64 only
+	$(BIN)/uv pip install --no-config --quiet --python $(BIN)/python --target $(FUZZER) --require-hashes -r tests/fuzz/atheris.lock
+	PYTHONPATH=tests:$(FUZZER) $(BIN)/python -m fuzz.run $(FUZZ_SECONDS) build/fuzz tests/fuzz/corpus
 
 soak: $(INSTALLED) $(DEMO)  ## 20,000 requests, and what they do to the memory (ARGS for bench/soak.py)
 	$(BIN)/python bench/soak.py --photo $(PHOTO) $(ARGS)
@@ -145,6 +151,7 @@ X86 := --python-platform x86_64-unknown-linux-gnu --constraint requirements.lock
 lock: $(INSTALLED)  ## resolve requirements.lock anew, and what the images install of it
 	$(BIN)/$(PIN) pyproject.toml --all-extras --universal --python-version 3.11 --upgrade -o requirements.lock
 	$(MAKE) lock-image
+	echo atheris | $(BIN)/$(PIN) - $(X86) --python-version 3.11 -o tests/fuzz/atheris.lock
 
 # The official base brings torch and what torch needs; the override takes them out.
 lock-image: $(INSTALLED)

@@ -15,7 +15,7 @@ from bench import run
 def test_one_short_round(
     demo_mar: Path, demo_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ["--rounds", "1", "--seconds", "3", "--warm-up", "1", "--output", str(tmp_path)]
+    options = ["--rounds", "1", "--seconds", "2", "--warm-up", "1", "--output", str(tmp_path)]
     options += ["--archive", str(demo_mar), "--tuned", str(demo_mar), "--checkpoint", str(demo_checkpoint)]
     options += ["--photo", str(PHOTOS / "chelsea.png"), "--port", str(first_free_port(100))]
     options += ["--sizes", "300x225", "500x375"]  # answered many times, however busy the machine is
