@@ -17,7 +17,7 @@ SLIM := python:3.12-slim-bookworm
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: help serve check-settings demo install test test-slow test-image fuzz soak tune bench quality lint format lock lock-image image image-slim audit clean
+.PHONY: help serve check-settings demo install test test-slow test-image fuzz robustness soak tune bench quality lint format lock lock-image image image-slim audit clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -97,6 +97,10 @@ fuzz: $(INSTALLED)  ## random requests, led by what they reach, for FUZZ_SECONDS
 
 soak: $(INSTALLED) $(DEMO)  ## 20,000 requests, and what they do to the memory (ARGS for bench/soak.py)
 	$(BIN)/python bench/soak.py --photo $(PHOTO) $(ARGS)
+
+robustness: $(INSTALLED) $(DEMO)  ## attacks on the container and on `make serve`, and what they cost (DOCKER, BUILD_FLAGS, ARGS)
+	! $(DOCKER) version > /dev/null 2>&1 || $(MAKE) image-slim
+	DOCKER=$(DOCKER) $(BIN)/python bench/robustness.py --photo $(PHOTO) --image $(IMAGE):slim $(ARGS)
 
 TUNED := build/tuned/$(notdir $(DEMO))
 

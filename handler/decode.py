@@ -3,6 +3,7 @@
 Every guard that can be decided from the header is decided before a pixel is decoded.
 """
 
+import logging
 import math
 import warnings
 from collections.abc import Callable
@@ -30,8 +31,9 @@ from handler.meter import Allowance, Meter
 from handler.settings import Limits
 from handler.tiff import check_tags
 
-# Pillow's warnings about a client's file belong in the answer, not in the log.
+# What Pillow says of a client's file belongs in the answer, not in the log.
 warnings.filterwarnings("ignore", module="PIL")
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 Result = TypeVar("Result")
 

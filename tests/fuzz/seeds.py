@@ -1,0 +1,54 @@
+"""What the fuzzer starts from: a small image of each format, and each form of a request."""
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+
+from fuzz.harness import FORM, HEADERS, JSON, RAW
+from PIL import Image
+
+from bench.costly import flat, with_chunks, with_extensions, with_scans, with_segments
+
+
+def seeds() -> Iterator[bytes]:
+    images = list(_images())
+    for image in images:
+        yield bytes([RAW]) + image
+    text = base64.b64encode(images[0]).decode()
+    for body in (
+        {"image": text, "threshold": {"tabby": 0.3}, "top_k": 2},
+        {"images": [text, {"b64": text}], "all_scores": True},
+        [text, f"data:image/png;base64,{text}"],
+        {"instances": [{"b64": text}, {"image_bytes": {"b64": text}}]},
+        {"id": "1", "inputs": [{"name": "x", "shape": [1], "datatype": "BYTES", "data": [text]}], "parameters": {}},
+    ):
+        yield bytes([JSON]) + json.dumps(body).encode()
+    yield bytes([FORM]) + b"\0\0\0".join([b"data", images[0], b"threshold", b"0.5", b"file[1]", images[1]])
+    yield bytes([HEADERS]) + b'X-Threshold:{"tabby": 1e-3}\nX-Top-K:3\nContent-Type:image/png\n\n' + images[0]
+
+
+def _images() -> Iterator[bytes]:
+    size = (24, 16)
+    picture = Image.effect_mandelbrot(size, (-2, -1, 1, 1), 20)
+    for kind, mode, options in (
+        ("PNG", "L", {}),
+        ("JPEG", "RGB", {"quality": 30}),
+        ("JPEG", "CMYK", {"quality": 30, "progressive": True}),
+        ("PNG", "P", {"transparency": 0}),
+        ("PNG", "RGBA", {}),
+        ("WEBP", "RGB", {}),
+        ("WEBP", "RGBA", {"lossless": True}),
+        ("GIF", "P", {}),
+        ("BMP", "RGB", {}),
+        ("BMP", "1", {}),
+        ("TIFF", "RGB", {"compression": "tiff_lzw"}),
+        ("TIFF", "1", {"compression": "group4"}),
+        ("TIFF", "RGB", {"compression": "jpeg"}),
+    ):
+        file = io.BytesIO()
+        picture.convert(mode).save(file, kind, **options)
+        yield file.getvalue()
+    yield flat("RGB", "JPEG", size, orientation=6)
+    yield flat("I;16", "PNG", size)
+    yield from (with_scans(12, size), with_segments(3), with_chunks(3), with_extensions(3))
