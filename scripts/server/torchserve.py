@@ -33,6 +33,10 @@ from scripts.server.worker_log import WorkerLog
 # Variables that would override the command line.
 OVERRIDING = ("TS_CONFIG_FILE", "TS_MODEL_STORE", "TS_LOAD_MODELS")
 
+# So many turns a thread of torch's waits for the others before it lets another process run. By default they are 300,000,
+# and a worker beside a busy process is several times slower: docs/decisions/0029.
+SPINNING = {"GOMP_SPINCOUNT": "1000"}
+
 GRACE = 15.0  # seconds between asking Java to stop and killing it
 POLL = 0.25  # seconds between looks at models that load
 NOT_LOADED = {
@@ -248,4 +252,11 @@ class TorchServe:
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if name not in OVERRIDING}
         budget = self._budget.variables() if self._budget else {}
-        return {**kept, **self._listen, **budget, "TS_METRICS_CONFIG": str(METRICS), "LOG_LOCATION": str(self.logs)}
+        return {
+            **SPINNING,
+            **kept,
+            **self._listen,
+            **budget,
+            "TS_METRICS_CONFIG": str(METRICS),
+            "LOG_LOCATION": str(self.logs),
+        }

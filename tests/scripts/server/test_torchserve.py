@@ -51,3 +51,23 @@ def test_a_start_that_fails_leaves_no_temporary_files(
     with pytest.raises(JavaNotFoundError), server:
         pass
     assert list(tmp_path.glob("ts-*")) == []
+
+
+@pytest.mark.parametrize(("chosen", "expected"), [(None, "1000"), ("7", "7")])
+def test_threads_give_way_unless_somebody_chose_otherwise(
+    server: TorchServe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: str | None, expected: str
+) -> None:
+    environments = []
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    class Started:
+        def __init__(self, *_: object, env: dict[str, str], **__: object) -> None:
+            environments.append(env)
+
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    if chosen is not None:
+        monkeypatch.setenv("GOMP_SPINCOUNT", chosen)
+    monkeypatch.setattr("scripts.server.torchserve.find_java", lambda: Path("java"))
+    monkeypatch.setattr("scripts.server.torchserve.subprocess.Popen", Started)
+    server.start()
+    assert [environment["GOMP_SPINCOUNT"] for environment in environments] == [expected]
