@@ -13,11 +13,26 @@ class Allowance:
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.left = seconds
+        self._costliest = 0.0  # of the images so far
         self._lock = threading.Lock()
 
-    def spend(self, seconds: float) -> None:
+    def reserve(self) -> float:
+        """Takes what the costliest image so far took, as the next may be another of its kind, and returns it. Raises
+        TooCostly where less is left."""
         with self._lock:
-            self.left -= seconds
+            if self.left <= 0 or self.left < self._costliest:
+                raise self.exceeded()
+            self.left -= self._costliest
+            return self._costliest
+
+    def settle(self, reserved: float, seconds: float) -> None:
+        """Takes what an image really took."""
+        with self._lock:
+            self.left += reserved - seconds
+            self._costliest = max(self._costliest, seconds)
+
+    def exceeded(self) -> TooCostly:
+        return TooCostly(f"The images of the request take more than {self.seconds:g} s to decode.")
 
 
 class Meter(BytesIO):
@@ -28,17 +43,18 @@ class Meter(BytesIO):
     """
 
     def __init__(self, content: bytes, allowance: Allowance) -> None:
+        """Raises TooCostly where too little is left to begin with."""
         super().__init__(content)
         self._allowance = allowance
+        self._reserved = allowance.reserve()
         self._start = time.thread_time()
-        self._end = self._start + allowance.left
-        self.read(0)
+        self._end = self._start + self._reserved + allowance.left
 
     def read(self, size: int | None = -1, /) -> bytes:
         if time.thread_time() > self._end:
-            raise TooCostly(f"The images of the request take more than {self._allowance.seconds:g} s to decode.")
+            raise self._allowance.exceeded()
         return super().read(size)
 
     def settle(self) -> None:
         """Takes what was spent from the allowance. Call it once, in the same thread."""
-        self._allowance.spend(time.thread_time() - self._start)
+        self._allowance.settle(self._reserved, time.thread_time() - self._start)

@@ -23,7 +23,7 @@ class Limits:
     # Width x height of one image. A JPEG is decoded line by line; other formats take many times its memory and time.
     max_pixels: int = bounded(50_000_000, 1024, PILLOW_MAX_PIXELS)  # of a JPEG
     max_pixels_other: int = bounded(17_000_000, 1024, PILLOW_MAX_PIXELS)  # in any other format
-    max_decode_seconds: float = bounded(2.0, 0.01, 3600)  # processor time to decode the images of one request
+    max_decode_seconds: float = bounded(1.5, 0.01, 3600)  # processor time to decode the images of one request
     # The longer side over the shorter: resizing the shorter side of a strip one pixel wide would fill the memory.
     max_aspect_ratio: float = bounded(20.0, 1, 1000)
 

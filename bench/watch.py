@@ -1,0 +1,107 @@
+"""What an attack does to a server while it lasts: processor time, memory, what /ready says, and how a polite client
+fares beside it."""
+
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+from bench.targets import Target
+from scripts.server.clients import Load, Question
+
+SAMPLE = 0.1  # seconds between looks
+PAUSE = 0.1  # seconds between the polite client's requests
+
+
+class Watch:
+    """From its beginning to its end. Use it as a context manager."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._seconds: dict[int, float] = {}  # by process: of processor time, as last seen
+        self._before: dict[int, float] = {}
+        self._memory: list[int] = []  # bytes
+        self.states: list[int | None] = []  # what /ready said, in turn
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._look), threading.Thread(target=self._ask)]
+
+    def __enter__(self) -> Self:
+        self._sample()
+        self._before = dict(self._seconds)
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+        self._sample()
+
+    @property
+    def processor(self) -> float:
+        """Seconds of all processes."""
+        return sum(seconds - self._before.get(process, 0) for process, seconds in self._seconds.items())
+
+    @property
+    def memory(self) -> int:
+        """Bytes at the most, above those before."""
+        return max(self._memory) - self._memory[0]
+
+    def _look(self) -> None:
+        while not self._over.wait(SAMPLE):
+            self._sample()
+
+    def _ask(self) -> None:
+        while not self._over.wait(2 * SAMPLE):
+            self.states.append(self._target.ready())
+
+    def _sample(self) -> None:
+        total = 0
+        for process in self._target.processes():
+            with suppress(psutil.Error, OSError):
+                user, system, *_ = process.cpu_times()
+                self._seconds[process.pid] = user + system
+                total += _anonymous(process.pid)
+        self._memory.append(total)
+
+
+def _anonymous(process: int) -> int:
+    """Bytes that are no pages of a file."""
+    lines = Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines()
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:"))  # one that ended has none
+
+
+class Polite:
+    """One client that sends a photo, waits for the answer, and waits a little."""
+
+    def __init__(self, url: str, question: Question) -> None:
+        self._load = Load(url, 1, self._ask)
+        self._question = question
+
+    def __enter__(self) -> Self:
+        self._load.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._load.__exit__(kind, error, trace)
+
+    def _ask(self, _: int) -> Question:
+        time.sleep(PAUSE)
+        return self._question
+
+    def waits(self, since: float, until: float = float("inf")) -> list[float]:
+        """Seconds of each answer for which it waited at some time between these, of time.monotonic(); infinite for a
+        wrong one."""
+        replies = [
+            each for each in self._load.replies if each.started <= until and each.started + each.seconds >= since
+        ]
+        return [reply.seconds if reply.right else float("inf") for reply in replies]
