@@ -61,7 +61,7 @@ def attacks(photo: bytes) -> Iterator[Attack]:
     costly = everything["WebP, 17 megapixels, alpha, turned"]
     many_images = {"files": [(f"image{number}", ("a.webp", costly)) for number in range(16)]}
     yield Attack("a form of 16 such WebPs", partial(_forms, [many_images], 16 * len(costly)), short=True)
-    yield Attack("400 damaged photos", partial(_post_all, list(_damaged(photo, 400)), 4), short=True)
+    yield Attack("400 damaged photos", partial(_post_all, list(damaged(photo, 400)), 4), short=True)
     yield from _bodies()
     yield Attack(f"{SLOW} bodies at 1 kB/s", _slow_bodies, short=True)
     yield Attack(f"{SLOW} headers at 1 byte/s", _slow_headers)
@@ -119,7 +119,7 @@ def _bodies() -> Iterator[Attack]:
         yield Attack(f"{FLOOD} bodies at once, {name}", partial(_forms, [form] * FLOOD, size), short=True)
 
 
-def _damaged(photo: bytes, number: int) -> Iterator[bytes]:
+def damaged(photo: bytes, number: int) -> Iterator[bytes]:
     """Of each format in turn, with bytes changed or an end missing."""
     rng = random.Random(SEED)  # noqa: S311
     whole = []

@@ -33,8 +33,8 @@ from scripts.server.worker_log import WorkerLog
 # Variables that would override the command line.
 OVERRIDING = ("TS_CONFIG_FILE", "TS_MODEL_STORE", "TS_LOAD_MODELS")
 
-# So many turns a thread of torch's waits for the others before it lets another process run. By default they are 300,000,
-# and a worker beside a busy process is several times slower: docs/decisions/0029.
+# So many turns a thread of torch's waits for the others before it lets another process run. With the default of 300,000
+# a worker beside a busy process is several times slower: docs/decisions/0029.
 SPINNING = {"GOMP_SPINCOUNT": "1000"}
 
 GRACE = 15.0  # seconds between asking Java to stop and killing it

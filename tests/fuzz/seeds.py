@@ -25,6 +25,7 @@ def seeds() -> Iterator[bytes]:
     ):
         yield bytes([JSON]) + json.dumps(body).encode()
     yield bytes([FORM]) + b"\0\0\0".join([b"data", images[0], b"threshold", b"0.5", b"file[1]", images[1]])
+    yield bytes([HEADERS]) + b'Content-Type:application/json\n\n{"image"'
     yield bytes([HEADERS]) + b'X-Threshold:{"tabby": 1e-3}\nX-Top-K:3\nContent-Type:image/png\n\n' + images[0]
 
 
