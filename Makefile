@@ -89,7 +89,7 @@ slow-units:
 test-image: $(INSTALLED)  ## build both images and test them; skipped where no container engine is (ARGS for pytest)
 	DOCKER=$(DOCKER) $(BIN)/python -m pytest -m image $(ARGS)
 
-FUZZER := build/atheris
+FUZZER := build/atheris$(VENV)
 FUZZ_SECONDS ?= 120
 fuzz: $(INSTALLED)  ## random requests, led by what they reach, for FUZZ_SECONDS; Linux on x86-64 only
 	$(BIN)/uv pip install --no-config --quiet --python $(BIN)/python --target $(FUZZER) --require-hashes -r tests/fuzz/atheris.lock

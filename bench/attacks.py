@@ -235,10 +235,12 @@ def _signalled(number: signal.Signals, photo: bytes, target: Target, model: str)
 
     with ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(ask) for _ in range(4)]
-        time.sleep(2)
-        worker.send_signal(number)
-        psutil.wait_procs([worker], timeout=PATIENCE)
-        over.set()
+        try:
+            time.sleep(2)
+            worker.send_signal(number)
+            psutil.wait_procs([worker], timeout=PATIENCE)
+        finally:
+            over.set()
         for each in asked:
             each.result()
     return Sent(codes.total(), codes.total() * len(photo), codes, 4)

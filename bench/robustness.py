@@ -10,6 +10,7 @@ Exit codes: 0 if every limit held, 1 if one did not, or the servers could not be
 import argparse
 import math
 import shutil
+import signal
 import statistics
 import sys
 import tempfile
@@ -35,7 +36,7 @@ CALM = 5.0  # seconds
 LEAST = 1.0  # second that an attack is watched
 # The limits.
 SECONDS = 2.0  # of a core, that a request may cost
-SHARE = 0.15  # of the memory that there is: in 2 GB, as much as Pillow needs for the largest WebP that is admitted
+SHARE = 0.2  # of the memory that there is: in 2 GB, what Pillow needs for the largest WebP that is admitted, and some
 RECOVERY = 5.0  # seconds
 LONGER = 2.0  # seconds that an answer may take longer while an operator does something
 REPLACED = 60.0  # seconds until a worker that was killed or stopped is replaced and loaded
@@ -222,4 +223,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is stopped
     sys.exit(main())

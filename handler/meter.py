@@ -13,26 +13,11 @@ class Allowance:
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.left = seconds
-        self._costliest = 0.0  # of the images so far
         self._lock = threading.Lock()
 
-    def reserve(self) -> float:
-        """Takes what the costliest image so far took, as the next may be another of its kind, and returns it. Raises
-        TooCostly where less is left."""
+    def spend(self, seconds: float) -> None:
         with self._lock:
-            if self.left <= 0 or self.left < self._costliest:
-                raise self.exceeded()
-            self.left -= self._costliest
-            return self._costliest
-
-    def settle(self, reserved: float, seconds: float) -> None:
-        """Takes what an image really took."""
-        with self._lock:
-            self.left += reserved - seconds
-            self._costliest = max(self._costliest, seconds)
-
-    def exceeded(self) -> TooCostly:
-        return TooCostly(f"The images of the request take more than {self.seconds:g} s to decode.")
+            self.left -= seconds
 
 
 class Meter(BytesIO):
@@ -43,18 +28,17 @@ class Meter(BytesIO):
     """
 
     def __init__(self, content: bytes, allowance: Allowance) -> None:
-        """Raises TooCostly where too little is left to begin with."""
         super().__init__(content)
         self._allowance = allowance
-        self._reserved = allowance.reserve()
         self._start = time.thread_time()
-        self._end = self._start + self._reserved + allowance.left
+        self._end = self._start + allowance.left
+        self.read(0)
 
     def read(self, size: int | None = -1, /) -> bytes:
         if time.thread_time() > self._end:
-            raise self._allowance.exceeded()
+            raise TooCostly(f"The images of the request take more than {self._allowance.seconds:g} s to decode.")
         return super().read(size)
 
     def settle(self) -> None:
         """Takes what was spent from the allowance. Call it once, in the same thread."""
-        self._allowance.settle(self._reserved, time.thread_time() - self._start)
+        self._allowance.spend(time.thread_time() - self._start)

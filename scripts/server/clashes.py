@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 
 from handler.errors import LoadError
+from handler.watchdog import MOST
 from scripts.archive.manifest import Archive
 from scripts.archive.outline import Outline, read_outline
 from scripts.server.frontend import FrontEnd
@@ -50,10 +51,10 @@ def _clashes(front: FrontEnd, model: Outline) -> Iterator[str]:
             "get 504 while the worker may still answer"
         )
     decoding = server.batchSize * limits.max_decode_seconds
-    if decoding > server.responseTimeout:
+    if decoding > MOST * server.responseTimeout:
         yield (
             f"batchSize {server.batchSize}, each with max_decode_seconds {limits.max_decode_seconds:g}, is over "
-            f"responseTimeout {server.responseTimeout} s: on one core such a batch ends the worker"
+            f"{MOST:.0%} of responseTimeout {server.responseTimeout} s: on one core such a batch ends the worker"
         )
     base64 = int(limits.max_image_bytes * BASE64)
     if base64 > front.max_request_size:

@@ -48,7 +48,7 @@ def test_the_defaults_do_not_clash() -> None:
         ({"environment": {"REQUEST_TIMEOUT": "30"}}, "responseTimeout 30 s is over REQUEST_TIMEOUT 30 s"),
         (
             {"batchSize": 16, "limits": {"max_decode_seconds": 2.0}},
-            "batchSize 16, each with max_decode_seconds 2, is over responseTimeout 30 s",
+            "batchSize 16, each with max_decode_seconds 2, is over 90% of responseTimeout 30 s",
         ),
         (
             {"limits": {"max_image_bytes": 13 * 2**20}},
