@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from containers import HARDENED, Container, environment, mounted
+from samples import wait_for
 
 from scripts.archive.manifest import MANIFEST
 
@@ -32,7 +33,7 @@ def test_healthy_while_models_answer_and_unhealthy_when_the_workers_are_dead(ima
         container.kill("model_service_worker")
         container.wait_until("unhealthy")
         container.wait_until_it_says("cat-breeds 1.0: no READY worker")
-        assert container.python(PING) == '503 {"status": "Unhealthy"}'
+        wait_for(lambda: container.python(PING) == '503 {"status": "Unhealthy"}')  # haproxy is told once a second
 
 
 def test_an_empty_store_waits_for_registration(image: str, tmp_path: Path, demo_mar: Path) -> None:
