@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from bench.targets import Target
+from bench.targets import Container
 from scripts.server.clients import Load, Question
 
 CLIENTS = 8
@@ -22,7 +22,7 @@ class Action:
     longest: float  # seconds, of a client's wait
 
 
-def act(target: Target, model: str, version: str, second: Path, question: Question) -> Iterator[Action]:
+def act(target: Container, model: str, version: str, second: Path, question: Question) -> Iterator[Action]:
     """Calm first, then each action in turn. second: the file of another version, in the store."""
     other = f"{version}-second"
     url = f"{target.url}/predictions/{model}"

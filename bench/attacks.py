@@ -21,7 +21,7 @@ from PIL import Image
 
 from bench.costly import flat
 from bench.decoding import images
-from bench.targets import Target
+from bench.targets import Container, Target
 from scripts.server.session import direct_session
 
 MANY = 8  # clients
@@ -47,7 +47,7 @@ class Attack:
     name: str
     run: Callable[[Target, str], Sent]  # gets the model's name
     kills: bool = False  # whether it ends a worker by itself
-    doors: bool = False  # whether it is for the container alone: what it costs does not depend on how a server runs
+    contained: bool = False  # whether it is for the container alone
     short: bool = False  # whether it is part of the short form
 
 
@@ -55,19 +55,19 @@ def attacks(photo: bytes) -> Iterator[Attack]:
     """photo: a real one. In the order in which they are told of."""
     everything = images()
     for name, content in everything.items():
-        yield Attack(f"{name}, one", partial(_post_all, [content], 1), doors=True)
+        yield Attack(f"{name}, one", partial(_post_all, [content], 1), contained=True)
         if name.startswith(COSTLIEST):
             yield Attack(f"{name}, {MANY} at once", partial(_post_all, [content] * MANY, MANY), short="WebP" in name)
     costly = everything["WebP, 17 megapixels, alpha, turned"]
     many_images = {"files": [(f"image{number}", ("a.webp", costly)) for number in range(16)]}
-    yield Attack("a form of 16 such WebPs", partial(_forms, [many_images], 16 * len(costly)), short=True)
+    yield Attack("a form of 16 such WebPs", partial(_forms, [many_images], 16 * len(costly), 1), short=True)
     yield Attack("400 damaged photos", partial(_post_all, list(damaged(photo, 400)), 4), short=True)
     yield from _bodies()
     yield Attack(f"{SLOW} bodies at 1 kB/s", _slow_bodies, short=True)
     yield Attack(f"{SLOW} headers at 1 byte/s", _slow_headers)
     yield Attack("framing: 20 kinds of broken HTTP, 5 of each", _framing, short=True)
-    yield Attack("the disk for logs is full", partial(_full_disk, photo), doors=True)
-    yield Attack("a worker is stopped", partial(_signalled, signal.SIGSTOP, photo), kills=True, doors=True)
+    yield Attack("the disk for logs is full", partial(_full_disk, photo), contained=True)
+    yield Attack("a worker is stopped", partial(_signalled, signal.SIGSTOP, photo), kills=True, contained=True)
     yield Attack("a worker is killed", partial(_signalled, signal.SIGKILL, photo), kills=True, short=True)
 
 
@@ -91,19 +91,17 @@ def _predictions(target: Target, model: str) -> str:
 
 
 def _post_all(contents: Sequence[bytes], clients: int, target: Target, model: str) -> Sent:
-    url = _predictions(target, model)
     headers = {"Content-Type": "application/octet-stream"}
-    with ThreadPoolExecutor(clients) as pool:
-        codes = Counter(pool.map(lambda content: post(url, data=content, headers=headers), contents))
-    return Sent(len(contents), sum(map(len, contents)), codes, clients)
+    forms = [{"data": content, "headers": headers} for content in contents]
+    return _forms(forms, sum(map(len, contents)), clients, target, model)
 
 
-def _forms(forms: Sequence[Mapping[str, Any]], size: int, target: Target, model: str) -> Sent:
-    """size: bytes of each."""
+def _forms(forms: Sequence[Mapping[str, Any]], size: int, clients: int, target: Target, model: str) -> Sent:
+    """forms: the arguments of each request. size: bytes of all."""
     url = _predictions(target, model)
-    with ThreadPoolExecutor(len(forms)) as pool:
+    with ThreadPoolExecutor(clients) as pool:
         codes = Counter(pool.map(lambda form: post(url, **form), forms))
-    return Sent(len(forms), len(forms) * size, codes, len(forms))
+    return Sent(len(forms), size, codes, clients)
 
 
 def _bodies() -> Iterator[Attack]:
@@ -116,7 +114,9 @@ def _bodies() -> Iterator[Attack]:
         "16 MiB that are no image": ({"data": b"x" * JUNK}, JUNK),
     }
     for name, (form, size) in kinds.items():
-        yield Attack(f"{FLOOD} bodies at once, {name}", partial(_forms, [form] * FLOOD, size), short=True)
+        yield Attack(
+            f"{FLOOD} bodies at once, {name}", partial(_forms, [form] * FLOOD, FLOOD * size, FLOOD), short=True
+        )
 
 
 def damaged(photo: bytes, number: int) -> Iterator[bytes]:
@@ -217,6 +217,7 @@ def _connect(target: Target) -> socket.socket:
 
 
 def _full_disk(photo: bytes, target: Target, model: str) -> Sent:
+    assert isinstance(target, Container)
     target.fill_disk()
     try:
         return _post_all([photo] * 50, MANY, target, model)

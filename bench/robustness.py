@@ -160,14 +160,14 @@ def _measure(options: argparse.Namespace) -> int:
             with target:
                 trial = Trial(target, archive.name, question)
                 for attack in chosen:
-                    if attack.doors and not target.doors:
+                    if attack.contained and not isinstance(target, Container):
                         continue
                     show_progress(f"{target.name}: {attack.name}")
                     row = trial.run(attack)
                     show_progress("")
                     print(row, flush=True)
                     held = held and not row.broken
-                if target.doors and not options.short:
+                if isinstance(target, Container) and not options.short:
                     second = target.store / "second.mar"
                     write_variant(options.archive, second, {}, {}, version=f"{archive.version}-second")
                     held = _show_actions(act(target, archive.name, archive.version, second, question)) and held

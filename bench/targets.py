@@ -36,7 +36,6 @@ class Target(ABC):
     memory: int  # bytes that it may take
     port: int  # of the inference API, on loopback
     store: Path  # of its archives
-    doors: bool  # whether haproxy stands before TorchServe
 
     @property
     def url(self) -> str:
@@ -75,17 +74,6 @@ class Target(ABC):
     def _root(self) -> psutil.Process:
         """The process from which all others come."""
 
-    @abstractmethod
-    def manage(self, *arguments: str | Path) -> None:
-        """Runs scripts/manage_models.py. A path is that of an archive in the store."""
-
-    @abstractmethod
-    def fill_disk(self) -> None:
-        """Leaves no room for logs."""
-
-    @abstractmethod
-    def free_disk(self) -> None: ...
-
     def running(self) -> bool:
         return bool(self.processes())
 
@@ -119,8 +107,6 @@ class Target(ABC):
 class Container(Target):
     """The slim image with so many MiB."""
 
-    doors = True
-
     def __init__(self, image: str, store: Path, mib: int) -> None:
         self.name = f"the container with {mib} MiB"
         self.memory, self.store = mib * MIB, store
@@ -146,10 +132,12 @@ class Container(Target):
         return psutil.Process(self._process)
 
     def manage(self, *arguments: str | Path) -> None:
+        """Runs scripts/manage_models.py. A path is that of an archive in the store."""
         inside = [f"models/{part.name}" if isinstance(part, Path) else part for part in arguments]
         _docker("exec", self._container, "python", "scripts/manage_models.py", *inside)
 
     def fill_disk(self) -> None:
+        """Leaves no room for logs."""
         _docker("exec", self._container, "bash", "-c", f"cat /dev/zero > {LOGS}/filler 2> /dev/null || true")
 
     def free_disk(self) -> None:
@@ -160,7 +148,6 @@ class Served(Target):
     """What `make serve` runs, on ports and with logs of its own."""
 
     name = "`make serve`"
-    doors = False
 
     def __init__(self, archive: Path, port: int, work: Path) -> None:
         self.memory, self.store = available_memory(), archive.parent
@@ -172,7 +159,6 @@ class Served(Target):
             *("--port", ports.inference, "--management-port", ports.management),
             *("--metrics-port", ports.metrics, "--grpc-port", ports.grpc_inference),
         ]
-        self._management = f"http://127.0.0.1:{ports.management}"
 
     def _start(self) -> None:
         self._work.mkdir()
@@ -185,17 +171,6 @@ class Served(Target):
 
     def _root(self) -> psutil.Process:
         return psutil.Process(self._server.pid)
-
-    def manage(self, *arguments: str | Path) -> None:
-        place = ("--logs", self._work / "logs", "--state", self._work, "--management", self._management)
-        program = (sys.executable, ROOT / "scripts" / "manage_models.py", *arguments, *place, "--inference", self.url)
-        _run([str(part) for part in program])
-
-    def fill_disk(self) -> None:
-        """Its file system is the machine's."""
-        raise NotImplementedError
-
-    free_disk = fill_disk
 
     def running(self) -> bool:
         return self._server.poll() is None

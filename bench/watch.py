@@ -78,30 +78,18 @@ def _anonymous(process: int) -> int:
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:"))  # one that ended has none
 
 
-class Polite:
+class Polite(Load):
     """One client that sends a photo, waits for the answer, and waits a little."""
 
     def __init__(self, url: str, question: Question) -> None:
-        self._load = Load(url, 1, self._ask)
-        self._question = question
+        def ask(_: int) -> Question:
+            time.sleep(PAUSE)
+            return question
 
-    def __enter__(self) -> Self:
-        self._load.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._load.__exit__(kind, error, trace)
-
-    def _ask(self, _: int) -> Question:
-        time.sleep(PAUSE)
-        return self._question
+        super().__init__(url, 1, ask)
 
     def waits(self, since: float, until: float = float("inf")) -> list[float]:
         """Seconds of each answer for which it waited at some time between these, of time.monotonic(); infinite for a
         wrong one."""
-        replies = [
-            each for each in self._load.replies if each.started <= until and each.started + each.seconds >= since
-        ]
+        replies = [each for each in self.replies if each.started <= until and each.started + each.seconds >= since]
         return [reply.seconds if reply.right else float("inf") for reply in replies]

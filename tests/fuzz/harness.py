@@ -38,23 +38,21 @@ def send(content: bytes) -> list[str]:
 
 def _request(content: bytes) -> Request | None:
     """None where a server would have refused the body before the handler saw it."""
-    kind, rest = content[:1], content[1:]
-    match kind[0] % 4 if kind else RAW:
-        case 1:  # JSON
-            try:
-                return Request("fuzz", headers={"content-type": "application/json"}, body=json.loads(rest))
-            except (ValueError, RecursionError):
-                return None
-        case 2:  # FORM
-            parts = rest.split(b"\0\0\0")
-            names = [part.decode(errors="replace") for part in parts[::2]]
-            return Request("fuzz", fields=tuple(zip(names, map(bytearray, parts[1::2]), strict=False)))
-        case 3:  # HEADERS
-            head, _, body = rest.partition(b"\n\n")
-            lines = [line.partition(":") for line in head.decode("latin-1").split("\n")]
-            return Request("fuzz", headers={name.lower(): value for name, _, value in lines}, body=bytearray(body))
-        case _:  # RAW
-            return Request("fuzz", body=bytearray(rest))
+    kind, rest = content[0] % 4 if content else RAW, content[1:]
+    if kind == JSON:
+        try:
+            return Request("fuzz", headers={"content-type": "application/json"}, body=json.loads(rest))
+        except (ValueError, RecursionError):
+            return None
+    if kind == FORM:
+        parts = rest.split(b"\0\0\0")
+        names = [part.decode(errors="replace") for part in parts[::2]]
+        return Request("fuzz", fields=tuple(zip(names, map(bytearray, parts[1::2]), strict=False)))
+    if kind == HEADERS:
+        head, _, body = rest.partition(b"\n\n")
+        lines = [line.partition(":") for line in head.decode("latin-1").split("\n")]
+        return Request("fuzz", headers={name.lower(): value for name, _, value in lines}, body=bytearray(body))
+    return Request("fuzz", body=bytearray(rest))
 
 
 def _decoded(task: Task) -> list[str]:
