@@ -23,7 +23,6 @@ from PIL import Image
 from bench import failures
 from handler.classifier import Classifier
 from handler.errors import ItemError, LoadError
-from scripts.archive.compiler import compile_network
 from scripts.archive.stage import PLAIN
 from scripts.archive.unpacking import unpacked
 from scripts.paths import DEMO
@@ -83,16 +82,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _measure(options: argparse.Namespace) -> int:
     device = torch.device(options.device)
     changes: dict[str, dict[str, Any]] = {
-        "engine: frozen": {"engine": "frozen"},
-        "precision: bfloat16": {"precision": "bfloat16", "engine": "frozen", "golden_tolerance": 0.5},
+        "engine": {"engine": "auto"},
+        "precision: bfloat16": {"precision": "bfloat16", "engine": "auto", "golden_tolerance": 0.5},
         "decode: scaled": {"decode": "scaled"},
-        "all three": {"engine": "frozen", "precision": "bfloat16", "decode": "scaled", "golden_tolerance": 0.5},
+        "all three": {"engine": "auto", "precision": "bfloat16", "decode": "scaled", "golden_tolerance": 0.5},
     }
     with unpacked(options.archive) as directory:
         plain = Classifier.load(directory, device, **PLAIN)
-        if options.compiled:
-            compile_network(directory, "bfloat16")
-            changes["all three, compiled"] = {**changes["all three"], "engine": "compiled"}
         others = {name: Classifier.load(directory, device, **{**PLAIN, **change}) for name, change in changes.items()}
     scores: dict[str, list[NDArray[np.float32]]] = {name: [] for name in ("plain", *others)}
     for jpeg in variants(options.photo):
@@ -112,7 +108,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("photo", nargs="+", type=Path)
     parser.add_argument("--archive", type=Path, default=DEMO, help="default: %(default)s")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: %(default)s")
-    parser.add_argument("--compiled", action="store_true", help="try a compiled network as well; needs a C++ compiler")
     return parser
 
 

@@ -16,11 +16,15 @@ import numpy as np
 import torch
 
 from bench import failures
+from handler.converted import compile_converted, import_openvino
 from handler.cores import available_cores, use_threads
+from handler.engines import ENGINES, Plan, start_engine
 from handler.errors import LoadError
-from handler.model import DTYPES, Model, create_network
+from handler.model import Model
+from handler.network import DTYPES, Forward, create_network
 from handler.preprocess import Normalise
 from handler.settings import EngineName
+from scripts.archive.conversion import convert
 from scripts.arguments import whole
 
 # Images a second in timm's table.
@@ -65,11 +69,16 @@ def images_a_second(model: Model, batch: int, seconds: float) -> float:
 
 
 def _model(architecture: str, precision: str, engine: EngineName, device: torch.device) -> Model:
-    network = create_network(architecture, 1000, {}, architecture)
     normalise = Normalise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 255)
-    model = Model(network, device, normalise, precision)
-    model.use(engine, np.zeros((2, SIDE, SIDE, 3), np.uint8), 0.5, architecture)
-    return model
+    network = create_network(architecture, 1000, {}, architecture)
+    example = np.zeros((2, SIDE, SIDE, 3), np.uint8)
+    if engine == "openvino":
+        converted = convert(Forward(network, normalise).on(device), example)
+        infer = compile_converted(import_openvino(), converted, precision, available_cores())
+        return Model(lambda images: torch.from_numpy(infer(images.numpy())), device)
+    forward = Forward(network, normalise, precision).on(device)
+    plan = Plan(lambda: forward, torch.from_numpy(example).to(device), tolerance=0.5, precision=precision)
+    return Model(start_engine(engine, plan, architecture)[1], device)
 
 
 def _print(architecture: str, precision: str, engine: str, batch: int, rate: float) -> None:
@@ -86,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         help="default here: %(default)s")  # fmt: skip
     add("--architecture", nargs="+", default=list(TIMM))
     add("--precision", nargs="+", choices=DTYPES, default=["float32", "bfloat16", "float16"])
-    add("--engine", nargs="+", choices=("eager", "frozen"), default=["eager", "frozen"])
+    add("--engine", nargs="+", choices=ENGINES, default=list(ENGINES), help="openvino: on a CPU (default: all)")
     add("--batch", nargs="+", type=whole(1), default=[1, 8, 32, 64, 128, 256])
     add("--seconds", type=float, default=2, help="length of one measurement (default: %(default)s)")
     return parser

@@ -136,6 +136,12 @@ class Container(Target):
         inside = [f"models/{part.name}" if isinstance(part, Path) else part for part in arguments]
         _docker("exec", self._container, "python", "scripts/manage_models.py", *inside)
 
+    def pause(self) -> None:
+        _docker("pause", self._container)
+
+    def unpause(self) -> None:
+        _docker("unpause", self._container)
+
     def fill_disk(self) -> None:
         """Leaves no room for logs."""
         _docker("exec", self._container, "bash", "-c", f"cat /dev/zero > {LOGS}/filler 2> /dev/null || true")

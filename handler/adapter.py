@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ts.torch_handler.base_handler import BaseHandler
 
 from handler.classifier import Share
+from handler.hidden import hidden
 from handler.job import Batch
 from handler.log import FIELDS, log_as_json
 from handler.memory import DECODING
@@ -25,6 +25,9 @@ from handler.metric_lines import metric_line
 from handler.metrics import MODEL, Sample, batch_samples, first_samples
 from handler.server_settings import read_server_settings
 from handler.service import Service
+
+with hidden("openvino"):  # it would be imported for torch.compile, which takes seconds
+    from ts.torch_handler.base_handler import BaseHandler
 
 logger = logging.getLogger("handler.adapter")  # the file is imported from the archive's root, too
 

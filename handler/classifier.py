@@ -16,16 +16,18 @@ import torch
 from numpy.typing import NDArray
 
 from handler.calibration import Calibration, read_calibration
-from handler.contents import WEIGHTS_FILE, contents_sha256, file_digests, read_metadata, weights_sha256
+from handler.contents import contents_sha256, file_digests, read_metadata, weights_sha256
+from handler.converted import origin
 from handler.cores import share_cores
 from handler.decode import decode
+from handler.engines import Logits, Name, Plan, start_engine
 from handler.errors import ItemError, LoadError, OutOfMemory, UnsupportedSize, attempt
 from handler.golden import GOLDEN_FILE, read_golden
 from handler.item import Item, Outcome
 from handler.labels import read_labels
 from handler.memory import Room, decoding_memory
 from handler.meter import Allowance
-from handler.model import Model, create_network, load_weights, read_weights
+from handler.model import Model
 from handler.options import Options
 from handler.preprocess import Pipeline, read_pipeline
 from handler.settings import CONFIG_FILE, Settings, read_settings
@@ -66,6 +68,7 @@ class Classifier:
     pipeline: Pipeline
     input_shape: tuple[int, int, int]  # (3, H, W)
     model: Model
+    engine: Name  # that runs it
     weights_sha256: str
     contents_sha256: str  # of the whole archive
     metadata: dict[str, Any]
@@ -88,32 +91,46 @@ class Classifier:
         if settings.decode == "scaled" and pipeline.resize is None:
             raise LoadError(directory / CONFIG_FILE, "handler.decode: scaled, expected exact: no resize comes first")
         metadata = read_metadata(directory)
-        tensors = read_weights(directory)
         digests = file_digests(directory)
         digest = weights_sha256(directory, digests, metadata)
         source = f"{directory / CONFIG_FILE}: handler"
-        network = create_network(settings.architecture, len(labels), settings.model_kwargs, source)
-        load_weights(network, tensors, directory / WEIGHTS_FILE)
         cores = share_cores(share.workers)
-        classifier = cls(
+        threads = settings.torch_threads or cores
+
+        def make_network() -> Logits:
+            # timm takes seconds to import, and a converted network needs none of it.
+            from handler.network import load_network
+
+            return load_network(directory, settings, len(labels), pipeline.normalise, device, source)
+
+        example = torch.from_numpy(_example(pipeline, share.batch_size)).to(device)
+        plan = Plan(
+            make_network=make_network,
+            example=example,
+            tolerance=settings.golden_tolerance,
+            precision=settings.precision,
+            archive=directory,
+            origin=origin(digests, settings, len(labels)),
+            threads=threads,
+        )
+        engine, logits = start_engine(settings.engine, plan, source)
+        return cls(
             settings=settings,
             labels=labels,
             thresholds=thresholds,
             pipeline=pipeline,
             input_shape=input_shape,
-            model=Model(network, device, pipeline.normalise, settings.precision, calibration),
+            model=Model(logits, device, calibration),
+            engine=engine,
             calibration=calibration,
             weights_sha256=digest,
             contents_sha256=contents_sha256(digests),
             metadata=metadata,
             batch_size=share.batch_size,
-            torch_threads=settings.torch_threads or cores,
+            torch_threads=threads,
             room=Room(share.decoding or decoding_memory(settings.limits, scaled=False)),
             pool=ThreadPoolExecutor(settings.decode_threads or cores, "decode"),
         )
-        example = classifier.example(share.batch_size)
-        classifier.model.use(settings.engine, example, settings.golden_tolerance, source, directory, digest)
-        return classifier
 
     @property
     def options(self) -> Options:
@@ -204,8 +221,7 @@ class Classifier:
 
     def example(self, images: int) -> Prepared:
         """A batch of noise, prepared: [N, ...]."""
-        noise = np.random.default_rng(0)
-        return np.stack([self.pipeline.prepare(noise.integers(0, 256, NOISE, dtype=np.uint8)) for _ in range(images)])
+        return _example(self.pipeline, images)
 
     def self_check(self, directory: Path) -> None:
         """Classifies the golden inputs. Raises LoadError where a score is off by more than golden_tolerance."""
@@ -218,6 +234,11 @@ class Classifier:
             if (difference := golden.difference(scores, self.labels, tolerance)) is not None:
                 raise LoadError(path, f"{golden.name}: golden self-check failed: {difference}")
         logger.info("golden self-check: %d inputs within %g", len(inputs), tolerance)
+
+
+def _example(pipeline: Pipeline, images: int) -> Prepared:
+    noise = np.random.default_rng(0)
+    return np.stack([pipeline.prepare(noise.integers(0, 256, NOISE, dtype=np.uint8)) for _ in range(images)])
 
 
 def _outcome(scores: NDArray[np.float32]) -> Outcome:

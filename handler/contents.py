@@ -11,8 +11,9 @@ from handler.files import read_json
 WEIGHTS_FILE = "model.safetensors"
 METADATA_FILE = "metadata.json"
 PREPROCESSING_FILE = "preprocessing.json"
+PROOFS = "proofs"  # of converted.py: a folder that a worker adds
 # The manifest changes with the time and the version of packing. Python adds byte code where it can write.
-LEFT_OUT = ("MAR-INF", "__pycache__")
+LEFT_OUT = ("MAR-INF", "__pycache__", PROOFS)
 
 
 def sha256(path: Path) -> str:

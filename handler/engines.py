@@ -1,50 +1,103 @@
 """The ways to run a network, by the names that `handler.engine` has for them."""
 
+import logging
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import torch
 
-from handler.compiled import load_compiled
+from handler.converted import load_converted
+from handler.errors import LoadError, Unavailable, one_line
 from handler.settings import EngineName
 
+logger = logging.getLogger(__name__)
+
 Logits = Callable[[torch.Tensor], torch.Tensor]  # prepared images [N, ...] → logits [N, C] float32
+Name = Literal["openvino", "frozen", "eager"]
 
 
 @dataclass(frozen=True)
 class Plan:
     """What an engine starts from."""
 
-    network: Logits  # as Python runs it
+    make_network: Callable[[], Logits]  # as Python runs it, with its weights, on the device; this imports timm
     example: torch.Tensor  # prepared images [N, ...] on the device
+    tolerance: float = 0.01  # largest difference of a score
     precision: str = "float32"
     archive: Path = Path()  # unpacked
-    weights_sha256: str = ""
+    origin: str = ""  # what a converted network must have been made from, as converted.origin gives it
+    threads: int = 1
+
+    @cached_property
+    def network(self) -> Logits:
+        return self.make_network()
 
 
 @dataclass(frozen=True)
 class Engine:
-    load: Callable[[Plan], Logits]  # raises LoadError where a file is wrong, and whatever torch raises
+    load: Callable[[Plan], Logits]  # raises Unavailable where it can't be had here, LoadError where a file is wrong
     devices: tuple[str, ...]  # the types on which it runs, as torch names them
-    needs: str
+
+
+def _compile_converted(plan: Plan) -> Logits:
+    # Compared with the network as Python runs it when the archive was built; here the golden inputs are the judge.
+    infer = load_converted(plan.archive, plan.precision, plan.origin, plan.threads, plan.example.numpy())
+    return lambda images: torch.from_numpy(infer(images.numpy()))
 
 
 def _freeze(plan: Plan) -> Logits:
     """Records the network once, with its weights as constants and batch norm folded into the convolutions."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracer's doubts: Model.use compares the scores
-        record = torch.jit.trace(plan.network, plan.example, check_trace=False)  # type: ignore[no-untyped-call]
-        return torch.jit.freeze(record)  # type: ignore[no-any-return]
+    eager = plan.network
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the tracer's doubts: the scores are compared
+            record = torch.jit.trace(eager, plan.example, check_trace=False)  # type: ignore[no-untyped-call]
+            frozen: Logits = torch.jit.freeze(record)
+        # Of one image, too: a record may hold the size of its example.
+        batches = (plan.example, plan.example[:1])
+        differences = [torch.sigmoid(frozen(batch)) - torch.sigmoid(eager(batch)) for batch in batches]
+        worst = max(float(difference.abs().max()) for difference in differences)
+    except Exception as error:  # whatever the network raises under the tracer
+        reason = one_line(error)[-200:]
+        raise Unavailable("frozen", f"torch.jit.trace can't record this architecture: {reason}") from None
+    if not worst <= plan.tolerance:
+        raise Unavailable("frozen", f"scores differ by {worst:.4f}")
+    return frozen
 
 
-def _load_compiled(plan: Plan) -> Logits:
-    return load_compiled(plan.archive, plan.precision, plan.weights_sha256, plan.example.numpy())
-
-
-ENGINES: Mapping[EngineName, Engine] = {
-    "eager": Engine(lambda plan: plan.network, ("cpu", "cuda"), "nothing"),
-    "frozen": Engine(_freeze, ("cpu", "cuda"), "an architecture that torch.jit.trace can record"),
-    "compiled": Engine(_load_compiled, ("cpu",), "a network that scripts/tune.py compiled for this kind of processor"),
+ENGINES: Mapping[Name, Engine] = {  # the fastest first
+    "openvino": Engine(_compile_converted, ("cpu",)),
+    "frozen": Engine(_freeze, ("cpu", "cuda")),
+    "eager": Engine(lambda plan: plan.network, ("cpu", "cuda")),
 }
+
+
+@torch.inference_mode()
+def start_engine(name: EngineName, plan: Plan, source: object) -> tuple[Name, Logits]:
+    """Returns the engine that was taken and the network as it runs it. source: what names the engine.
+
+    `auto` is the first engine that can be had here. Raises LoadError where a file is wrong, or where the engine that
+    was named can't be had.
+    """
+    if name != "auto":
+        try:
+            return name, _load(name, plan)
+        except Unavailable as error:
+            raise LoadError(source, f"engine: {name}, expected auto: {error}") from None
+    for candidate in ENGINES:
+        try:
+            return candidate, _load(candidate, plan)
+        except Unavailable as error:
+            logger.warning("engine: %s can't be used: %s", candidate, error)
+    raise AssertionError("eager runs everywhere")
+
+
+def _load(name: Name, plan: Plan) -> Logits:
+    engine, device = ENGINES[name], plan.example.device
+    if device.type not in engine.devices:
+        raise Unavailable(device, f"it runs on {' or '.join(engine.devices)} alone")
+    return engine.load(plan)

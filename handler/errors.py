@@ -28,6 +28,10 @@ class LoadError(Exception):
         super().__init__(f"{source}: {problem}")
 
 
+class Unavailable(LoadError):
+    """Nothing is wrong, but it can't be had here: `handler.engine: auto` then takes another."""
+
+
 class ItemError(Exception):
     """Owns its HTTP status, its machine-readable code and a message that is safe to send."""
 

@@ -39,7 +39,7 @@ class Prediction(TypedDict):
     model: ModelId
 
 
-SPEED = ("decode", "precision", "engine", "torch_threads", "decode_threads", "tuned")  # settings that describe shows
+SPEED = ("decode", "precision", "torch_threads", "decode_threads", "tuned")  # settings that describe shows
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Responder:
                 "top_k": min(classifier.settings.top_k, len(classifier.labels)),
                 "options": HEADERS,
                 "device": str(classifier.model.device),
-                "speed": {key: getattr(classifier.settings, key) for key in SPEED},
+                "speed": {"engine": classifier.engine, **{key: getattr(classifier.settings, key) for key in SPEED}},
                 "contents_sha256": classifier.contents_sha256,
                 "metadata": classifier.metadata,
             },

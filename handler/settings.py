@@ -11,7 +11,7 @@ from handler.sections import bounded, read_section
 
 CONFIG_FILE = "model-config.yaml"
 PILLOW_MAX_PIXELS = 89_478_485  # above this Pillow warns of a decompression bomb, above twice this it refuses
-EngineName = Literal["frozen", "eager", "compiled"]
+EngineName = Literal["auto", "openvino", "frozen", "eager"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Settings:
     golden_tolerance: float = bounded(0.01, 1e-6, 0.5)  # largest allowed difference of a golden score
     decode: Literal["exact", "scaled"] = "exact"  # scaled: a JPEG is decoded smaller, as decode.py says
     precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of the network
-    engine: EngineName = "frozen"  # how the network runs: recorded once, by Python, or compiled by scripts/tune.py
+    engine: EngineName = "auto"  # how the network runs; auto: the fastest of the others that can be had
     # Threads of one forward pass, and images decoded side by side. None: the worker's share of the cores.
     torch_threads: int | None = bounded(None, 1, 1024)
     decode_threads: int | None = bounded(None, 1, 1024)

@@ -64,7 +64,8 @@ def build_stage(recipe: Recipe, stage: Path) -> None:
 
 def _report(recipe: Recipe, stage: Path) -> None:
     print(f"reading    {recipe.checkpoint}", flush=True)
-    classifier = write_stage(recipe, stage)
+    written = write_stage(recipe, stage)
+    classifier = written.classifier
     shape = " x ".join(str(side) for side in classifier.input_shape)
     print(f"model      {recipe.name} {recipe.version}: {classifier.settings.architecture}, input {shape}")
     print(
@@ -74,6 +75,7 @@ def _report(recipe: Recipe, stage: Path) -> None:
     print(f"thresholds {low:g}" + ("" if low == high else f" to {high:g}"))
     print(f"calibrated {'yes' if classifier.calibration.changes else 'no'}")
     print(f"decode     {classifier.settings.decode}")
+    print(f"engine     {classifier.engine}" + (f", as {written.unconverted}" if written.unconverted else ""))
     print(f"weights    sha256 {classifier.weights_sha256}", flush=True)
 
 

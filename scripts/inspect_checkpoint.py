@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from handler.errors import LoadError
-from handler.model import create_network, load_weights
+from handler.network import create_network, load_weights
 from scripts.archive.checkpoint import Checkpoint, read_checkpoint
 from scripts.archive.ingredients import check_label_count, checkpoint_thresholds
 from scripts.archive.sources import parse_image_size, parse_labels

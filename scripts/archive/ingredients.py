@@ -11,7 +11,7 @@ import torch
 
 from handler.errors import LoadError, one_line
 from handler.files import read_yaml
-from handler.model import create_network, load_weights
+from handler.network import create_network, load_weights
 from handler.preprocess import make_pipeline, probe
 from handler.sections import read_section
 from handler.server_settings import ServerSettings

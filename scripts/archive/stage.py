@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 import handler
 from handler.calibration import CALIBRATION_FILE
 from handler.classifier import Classifier
-from handler.contents import METADATA_FILE, PREPROCESSING_FILE, WEIGHTS_FILE, sha256
+from handler.contents import METADATA_FILE, PREPROCESSING_FILE, PROOFS, WEIGHTS_FILE, sha256
 from handler.errors import ItemError, LoadError, one_line
 from handler.files import unreadable
 from handler.golden import GOLDEN_DIRECTORY, GOLDEN_FILE
@@ -26,18 +26,24 @@ from handler.labels import LABELS_FILE
 from handler.server_settings import write_settings
 from handler.settings import CONFIG_FILE
 from handler.thresholds import THRESHOLDS_FILE
+from scripts.archive.conversion import convert_network
 from scripts.archive.ingredients import Ingredients, gather
 from scripts.archive.measured import check_weights, read_card
 from scripts.archive.recipe import Recipe
 
 # The settings without any optimisation: the whole JPEG, full precision, and the network as Python runs it.
 PLAIN = {"decode": "exact", "precision": "float32", "engine": "eager"}
-LIBRARIES = ("torch", "torchvision", "timm", "albumentations", "opencv-python-headless", "pillow", "numpy")
+LIBRARIES = ("torch", "torchvision", "timm", "openvino", "albumentations", "opencv-python-headless", "pillow", "numpy")
 
 
-def write_stage(recipe: Recipe, directory: Path) -> Classifier:
-    """Fills an empty directory with the archive's files, and returns the classifier that loads from it. Raises
-    LoadError."""
+@dataclass(frozen=True)
+class Stage:
+    classifier: Classifier  # as it loads from the directory
+    unconverted: str | None  # why the network could not be converted
+
+
+def write_stage(recipe: Recipe, directory: Path) -> Stage:
+    """Fills an empty directory with the archive's files, and loads from it. Raises LoadError."""
     ingredients = gather(recipe)
     # An area average hardly shows whether the JPEG was decoded smaller: docs/performance.md.
     scaled = ingredients.shrinks_by_averaging and "decode" not in recipe.handler
@@ -46,15 +52,20 @@ def write_stage(recipe: Recipe, directory: Path) -> Classifier:
     _write_model(ingredients, directory)
     write_json(directory / METADATA_FILE, _metadata(recipe, ingredients, directory))
     write_package(directory)
-    _write_golden(recipe, directory)
+    plain = Classifier.load(directory, torch.device("cpu"), **PLAIN)
+    _write_golden(recipe, directory, plain)
+    unconverted = convert_network(directory, plain)
     try:
-        return _load(directory)
+        return Stage(_load(directory), unconverted)
     except LoadError:
         if not scaled:
             raise
         # On these golden photos it does show.
         write_settings(directory / CONFIG_FILE, ingredients.settings, ingredients.server)
-        return _load(directory)
+        return Stage(_load(directory), unconverted)
+    finally:
+        # What a try on this machine showed.
+        shutil.rmtree(directory / PROOFS, ignore_errors=True)
 
 
 def write_package(directory: Path) -> None:
@@ -112,7 +123,7 @@ def _load(directory: Path) -> Classifier:
     return classifier
 
 
-def _write_golden(recipe: Recipe, directory: Path) -> None:
+def _write_golden(recipe: Recipe, directory: Path, plain: Classifier) -> None:
     """Scores the golden inputs without optimisations, as the reference for every worker.
 
     The scores are rounded to four decimals: processors differ beyond that.
@@ -120,7 +131,6 @@ def _write_golden(recipe: Recipe, directory: Path) -> None:
     images = {path.name: _read(path) for path in recipe.golden} or _patterns()
     if recipe.golden and len(images) != len(recipe.golden):
         raise LoadError("recipe", "golden: two files have the same name, expected distinct names")
-    plain = Classifier.load(directory, torch.device("cpu"), **PLAIN)
     expected = {}
     (directory / GOLDEN_DIRECTORY).mkdir()
     for (name, image), scores in zip(images.items(), plain.classify(list(images.values())), strict=True):

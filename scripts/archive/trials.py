@@ -17,7 +17,6 @@ from handler.cores import available_cores, use_threads
 from handler.engines import ENGINES
 from handler.errors import ItemError, LoadError
 from handler.server_settings import read_server_settings
-from scripts.archive.compiler import compile_network
 from scripts.archive.stage import PLAIN
 from scripts.archive.unpacking import unpacked
 
@@ -61,7 +60,7 @@ def try_networks(
     can't classify a photo.
     """
     precisions = ["float32", "bfloat16", *(["float16"] if device.type == "cuda" else [])]
-    engines = [name for name, engine in ENGINES.items() if device.type in engine.devices]
+    engines = [name for name, engine in reversed(list(ENGINES.items())) if device.type in engine.devices]
     trials: list[Trial] = []
     use_threads(available_cores())
     with unpacked(archive) as directory:
@@ -91,8 +90,6 @@ def _try_network(
     fastest: float,
 ) -> Trial:
     """Raises LoadError or one of OUT_OF_MEMORY where this network does not run, or gives a score that is not finite."""
-    if settings["engine"] == "compiled":
-        compile_network(directory, settings["precision"])
     # The widest tolerance: what is measured here decides.
     classifier = Classifier.load(directory, device, share, **settings, decode="exact", golden_tolerance=0.5)
     seconds = _seconds(classifier, HOPELESS * classifier.batch_size / fastest)

@@ -7,12 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from handler.compiled import COMPILED_FILE, NETWORK_FILE
 from handler.contents import METADATA_FILE, read_metadata
 from handler.sections import read_section
 from handler.server_settings import ServerSettings, read_server_settings, write_settings
 from handler.settings import CONFIG_FILE, Settings, read_settings
-from scripts.archive.compiler import compile_network
 from scripts.archive.manifest import MANIFEST, read_archive
 from scripts.archive.mar import ADAPTER, pack
 from scripts.archive.recipe import check_name
@@ -31,8 +29,7 @@ def write_variant(
 ) -> None:
     """Writes target, which may be source.
 
-    handler, torchserve: the settings that change, checked as those of a recipe are. Where `handler` names the engine or
-    the precision, and the engine is then `compiled`, the network is compiled anew. Raises LoadError.
+    handler, torchserve: the settings that change, checked as those of a recipe are. Raises LoadError.
     """
     archive = read_archive(source)
     version = version or archive.version
@@ -45,8 +42,6 @@ def write_variant(
         config = directory / CONFIG_FILE
         settings, server = read_settings(directory), read_server_settings(directory)
         settings, server = change_settings(settings, handler, config), change_server(server, torchserve, config)
-        if {"engine", "precision"} & handler.keys():
-            _replace_network(directory, settings)
         write_settings(config, settings, server)
         if version != archive.version:
             _write_version(directory, version)
@@ -61,13 +56,6 @@ def change_settings(settings: Settings, changes: Mapping[str, Any], source: obje
 def change_server(server: ServerSettings, changes: Mapping[str, Any], source: object) -> ServerSettings:
     """The same for TorchServe's own keys."""
     return read_section(ServerSettings, {**asdict(server), **changes}, source)
-
-
-def _replace_network(directory: Path, settings: Settings) -> None:
-    for name in (NETWORK_FILE, COMPILED_FILE):
-        (directory / name).unlink(missing_ok=True)
-    if settings.engine == "compiled":
-        compile_network(directory, settings.precision)
 
 
 def _write_version(directory: Path, version: str) -> None:

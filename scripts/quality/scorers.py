@@ -63,7 +63,7 @@ class InProcess:
             else:
                 directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="score-")))
                 name, version = source.stem, "checkpoint"
-                self.classifier = write_stage(Recipe(source, name, **recipe), directory)
+                self.classifier = write_stage(Recipe(source, name, **recipe), directory).classifier
                 if device != "cpu":  # the stage has been loaded on the CPU
                     self.classifier = Classifier.load(directory, torch.device(device))
         use_threads(self.classifier.torch_threads)

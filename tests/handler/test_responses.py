@@ -137,7 +137,7 @@ def test_describe(responder: Responder) -> None:
     assert (body["speed"]["decode"], body["speed"]["precision"], body["speed"]["engine"]) == (
         "scaled",
         "float32",
-        "frozen",
+        "openvino",
     )
     assert body["limits"]["max_images"] == 16
     assert set(body["options"]) == {"threshold", "top_k", "all_scores"}

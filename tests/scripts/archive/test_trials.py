@@ -36,7 +36,6 @@ class Network:
 
 def _try(demo_mar: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault) -> tuple[list[Trial], list[str]]:
     shown = []
-    monkeypatch.setattr(trials, "compile_network", lambda *_: None)
     monkeypatch.setattr(trials, "use_threads", lambda *_: None)
     monkeypatch.setattr(trials, "Classifier", SimpleNamespace(load=lambda *_, **settings: Network(settings, fault)))
     found = try_networks(demo_mar, [b""], CPU, lambda settings, result: shown.append(f"{settings['engine']} {result}"))
@@ -48,9 +47,9 @@ def test_a_score_that_is_not_finite_skips_that_network(demo_mar: Path, monkeypat
         return ItemError("no finite score") if settings["precision"] == "bfloat16" else None
 
     found, shown = _try(demo_mar, monkeypatch, fault)
-    assert [trial.settings["engine"] for trial in found] == ["eager", "frozen", "compiled"]
+    assert [trial.settings["engine"] for trial in found] == ["eager", "frozen", "openvino"]
     assert shown[3:] == [f"{engine} skipped: photo 1: internal_error: no finite score" for engine in
-                         ("eager", "frozen", "compiled")]  # fmt: skip
+                         ("eager", "frozen", "openvino")]  # fmt: skip
 
 
 @pytest.mark.parametrize("error", [MemoryError, torch.cuda.OutOfMemoryError])
@@ -62,7 +61,7 @@ def test_too_little_memory_skips_that_network(
             raise error
 
     found, shown = _try(demo_mar, monkeypatch, fault)
-    assert [trial.settings["engine"] for trial in found] == ["eager", "compiled"] * 2
+    assert [trial.settings["engine"] for trial in found] == ["eager", "openvino"] * 2
     assert shown[1] == "frozen skipped: out of memory"
 
 

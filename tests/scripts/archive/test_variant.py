@@ -63,7 +63,7 @@ def test_a_version_that_no_url_can_hold_is_refused(demo_mar: Path, tmp_path: Pat
     ("handler", "torchserve", "message"),
     [
         ({"golden_tolerance": 0.9}, {}, "handler.golden_tolerance: 0.9, expected a number from 1e-06 to 0.5"),
-        ({"engine": "fast"}, {}, "handler.engine: fast, expected frozen or eager or compiled"),
+        ({"engine": "fast"}, {}, "handler.engine: fast, expected auto or openvino or frozen or eager"),
         ({"speed": 1}, {}, "handler.speed: unknown key"),
         ({"limits": {"max_images": 0}}, {}, "handler.limits.max_images: 0, expected an integer from 1 to 1024"),
         ({}, {"batchSize": 0}, "batchSize: 0, expected an integer from 1 to 1024"),

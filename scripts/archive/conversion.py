@@ -1,0 +1,80 @@
+"""Converts the network of an unpacked archive, so that a worker on a CPU needs neither timm nor torch's compiler."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from handler.classifier import Classifier
+from handler.contents import file_digests
+from handler.converted import CONSTANTS_FILE, NETWORK_FILE, ORIGIN, compile_converted, import_openvino, origin
+from handler.cores import available_cores
+from handler.engines import Logits
+from handler.errors import Unavailable, one_line
+from handler.hidden import hidden
+
+# Scores of the converted network may differ by so much from those of the network as Python runs it: rounding, in
+# another order. 25 architectures of timm differ by less than 1e-5.
+TOLERANCE = 1e-4
+EXAMPLES = 2  # images; with one, the size of the batch would be recorded as a constant
+
+
+def convert_network(directory: Path, plain: Classifier) -> str | None:
+    """Writes the two files that handler.converted reads. Returns why it can't, or None.
+
+    plain: loaded from the directory, eager and in float32.
+    """
+    remove_network(directory)
+    path = directory / NETWORK_FILE
+    try:
+        openvino = import_openvino()
+        model = convert(plain.model.logits, plain.example(EXAMPLES))
+        model.set_rt_info(origin(file_digests(directory), plain.settings, len(plain.labels)), [ORIGIN])
+        openvino.save_model(model, path, compress_to_fp16=False)
+        _compare(openvino, path, plain)
+    except Unavailable as error:
+        remove_network(directory)
+        return str(error)
+    return None
+
+
+def remove_network(directory: Path) -> None:
+    for name in (NETWORK_FILE, CONSTANTS_FILE):
+        (directory / name).unlink(missing_ok=True)
+
+
+@torch.inference_mode()
+def convert(network: Logits, example: NDArray[Any]) -> Any:
+    """Returns OpenVINO's model of a network as Python runs it, for any size of a batch. Raises Unavailable.
+
+    example: prepared images [N, ...], more than one.
+    """
+    openvino = import_openvino()
+    with hidden("openvino_telemetry"):  # reports each conversion to the maker's statistics
+        from openvino.tools.ovc import convert_model
+    shape = openvino.PartialShape([-1, *example.shape[1:]])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the tracer's doubts: the scores are compared
+            model = convert_model(network, example_input=torch.from_numpy(example), input=[shape])
+    except Exception as error:  # whatever the network raises under the tracer, and OpenVINO for an operation
+        raise Unavailable("openvino", f"can't convert this architecture: {one_line(error)[:200]}") from None
+    # The names are numbers that count through the process; the same network shall give the same file.
+    model.set_friendly_name("network")
+    for number, operation in enumerate(model.get_ordered_ops()):
+        operation.set_friendly_name(str(number))
+    return model
+
+
+@torch.inference_mode()
+def _compare(openvino: Any, path: Path, plain: Classifier) -> None:
+    infer = compile_converted(openvino, path, "float32", available_cores())
+    for images in (EXAMPLES, 1, EXAMPLES + 1):
+        batch = plain.example(images)
+        scores = 1 / (1 + np.exp(-infer(batch)))
+        expected = torch.sigmoid(plain.model.logits(torch.from_numpy(batch))).numpy()
+        if not (worst := float(np.abs(scores - expected).max())) <= TOLERANCE:
+            raise Unavailable("openvino", f"scores of a batch of {images} differ by {worst:.6f}")
