@@ -18,9 +18,10 @@ import requests
 from bench.processes import WORKER
 from scripts.paths import ROOT
 from scripts.server.budget import MIB, available_memory
+from scripts.server.ports import Ports
 from scripts.server.process_group import stop_group
 from scripts.server.session import direct_session
-from scripts.server.torchserve import GRACE, Ports, ServerError
+from scripts.server.torchserve import GRACE, ServerError
 
 DOCKER = os.environ.get("DOCKER", "docker")
 READY = 300.0  # seconds

@@ -7,13 +7,11 @@ that no signal would reach it.
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,6 +24,7 @@ from scripts.server.budget import Budget
 from scripts.server.client import ApiError, Client
 from scripts.server.java import find_java
 from scripts.server.loading import Loading, State
+from scripts.server.ports import Ports as Ports  # serve.py and entrypoint.py import it from here
 from scripts.server.process_group import stop_group
 from scripts.server.readiness import has_its_workers
 from scripts.server.worker_log import WorkerLog
@@ -54,32 +53,10 @@ class ServerError(Exception):
     """The server or a model did not start; the message is the cause."""
 
 
-@dataclass(frozen=True)
-class Ports:
-    inference: int = 8080
-    management: int = 8081
-    metrics: int = 8082
-    grpc_inference: int = 7070
-    grpc_management: int = 7071
-
-    @classmethod
-    def from_first(cls, first: int) -> Self:
-        """Five consecutive ports."""
-        return cls(*range(first, first + 5))
-
-    def taken(self) -> list[int]:
-        """The ports on which a process listens."""
-        busy = []
-        for port in vars(self).values():
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    busy.append(port)
-        return busy
-
-    def check_free(self) -> None:
-        """Raises ServerError, which names the ports that are taken."""
-        if taken := self.taken():
-            raise ServerError(f"port {', '.join(map(str, taken))}: already in use")
+def check_free(ports: Ports) -> None:
+    """Raises ServerError, which names the ports that are taken."""
+    if taken := ports.taken():
+        raise ServerError(f"port {', '.join(map(str, taken))}: already in use")
 
 
 class TorchServe:
@@ -139,7 +116,7 @@ class TorchServe:
         Java gets a session of its own, so that a Ctrl-C in the terminal doesn't reach it, and stop() can end it in
         order.
         """
-        self.ports.check_free()
+        check_free(self.ports)
         java = find_java()
         self.logs.mkdir(parents=True, exist_ok=True)
         self._log = WorkerLog(self.logs)

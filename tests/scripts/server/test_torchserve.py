@@ -20,12 +20,6 @@ def server(tmp_path: Path) -> TorchServe:
     return TorchServe([_archive("tiny")], tmp_path, free_ports(), tmp_path / "logs")
 
 
-def test_free_ports_are_distinct_and_free() -> None:
-    ports = free_ports()
-    assert len(set(vars(ports).values())) == 5
-    assert ports.taken() == []
-
-
 def test_a_taken_port_is_named_before_anything_starts(server: TorchServe) -> None:
     with socket.socket() as occupant:
         occupant.bind(("127.0.0.1", server.ports.metrics))
