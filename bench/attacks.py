@@ -32,13 +32,14 @@ SEED = 20
 PATIENCE = 120.0  # seconds
 BODY = (1900, 1800)  # of a BMP of nearly 10 MiB, as large as an image may be
 JUNK = 16 * 2**20 - 1000  # bytes, as large as a body may be
+SILENT = "no answer"  # the outcome where nothing came in time, or nobody listens
 
 
 @dataclass(frozen=True)
 class Sent:
     requests: int
     bytes: int
-    codes: Counter[str]  # of the answers: that of the error, `ok`, or how the connection ended
+    codes: Counter[str]  # of the answers: that of the error, `ok`, or how the connection ended without one
     at_once: int = 1  # how many cost memory at the same time
 
 
@@ -72,18 +73,25 @@ def attacks(photo: bytes) -> Iterator[Attack]:
 
 
 def post(url: str, **arguments: Any) -> str:
-    """`ok`, the error's code, the bare status, or `closed`."""
+    """`ok`, the error's code, the bare status, `closed`, or SILENT."""
     try:
         with direct_session() as session:
             answer = session.post(url, timeout=PATIENCE, **arguments)
-    except requests.RequestException:
-        return "closed"
+    except requests.RequestException as error:
+        return _unanswered(error)
     if answer.status_code == 200:
         return "ok"
     try:
         return str(answer.json()["error"]["code"])
     except (ValueError, KeyError, TypeError):
         return str(answer.status_code)
+
+
+def _unanswered(error: BaseException) -> str:
+    """`closed` if the server ended the connection, else SILENT: by what the error was at first."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return SILENT if isinstance(error, (TimeoutError, ConnectionRefusedError)) else "closed"
 
 
 def _predictions(target: Target, model: str) -> str:
@@ -155,9 +163,9 @@ def _dribble(target: Target, head: bytes, piece: bytes, seconds: int = 14) -> Se
                 part = piece if second else head
                 connection.sendall(part)
                 sent += len(part)
-            except OSError:
+            except OSError as error:
                 connections.remove(connection)
-                codes["closed"] += 1
+                codes[_unanswered(error)] += 1
         time.sleep(1)
     for connection in connections:
         connection.close()
@@ -207,8 +215,8 @@ def _raw(target: Target, message: bytes) -> str:
             connection.sendall(message)
             connection.shutdown(socket.SHUT_WR)
             answer = connection.recv(100)
-    except OSError:
-        return "closed"
+    except OSError as error:
+        return _unanswered(error)
     return answer.split()[1].decode() if answer.startswith(b"HTTP/") else "no HTTP" if answer else "closed"
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from bench import failures
 from bench.actions import CLIENTS, Action, act
-from bench.attacks import Attack, Sent, attacks
+from bench.attacks import SILENT, Attack, Sent, attacks
 from bench.targets import Container, Served, Target, has_engine
 from bench.watch import Polite, Watch
 from scripts.archive.manifest import read_archive
@@ -139,7 +139,11 @@ def limits_broken(row: Row, attack: Attack, memory: int, replaced: bool) -> Iter
         yield "a worker was replaced"
     if row.recovery > (REPLACED if attack.kills else RECOVERY):
         yield "not as before"
-    if failed := sorted(code for code in row.sent.codes if code not in FAULTS and not code.startswith(("2", "4"))):
+    failed = sorted(code for code in row.sent.codes if code not in FAULTS and not code.startswith(("2", "4")))
+    if SILENT in failed:
+        failed.remove(SILENT)
+        yield SILENT
+    if failed:
         yield f"answered {', '.join(failed)}"
 
 

@@ -9,7 +9,7 @@ import pytest
 from samples import CHELSEA, PHOTOS, first_free_port
 
 from bench.actions import Action
-from bench.attacks import Attack, Sent, attacks, damaged
+from bench.attacks import SILENT, Attack, Sent, attacks, damaged
 from bench.robustness import Row, _show_actions, limits_broken, main
 from handler.decode import decode
 from handler.errors import ItemError
@@ -35,6 +35,7 @@ def test_what_holds() -> None:
         (HELD, True, "a worker was replaced"),
         (replace(HELD, sent=Sent(8, 1, Counter(ok=7, internal_error=1), 8)), False, "answered internal_error"),
         (replace(HELD, sent=Sent(8, 1, Counter({"500": 8}), 8)), False, "answered 500"),
+        (replace(HELD, sent=Sent(8, 1, Counter({SILENT: 1, "closed": 7}), 8)), False, SILENT),
     ],
 )
 def test_what_does_not_hold(row: Row, replaced: bool, said: str) -> None:
@@ -79,4 +80,5 @@ def check_table(printed: str, failing: Container[str] = ()) -> None:
     assert names == [attack.name for attack in attacks(CHELSEA) if attack.short], printed
     for name, row in zip(names, rows, strict=True):
         assert "replaced" not in row[-1], printed
+        assert SILENT not in row[-1], printed
         assert "answered" not in row[-1] or name.split(":")[0] in failing, printed
