@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -234,7 +235,7 @@ def _full_disk(photo: bytes, target: Target, model: str) -> Sent:
 
 
 def _signalled(number: signal.Signals, photo: bytes, target: Target, model: str) -> Sent:
-    """Under load, until a worker answers again."""
+    """Under load, until the worker has ended: a stopped one is ended by the server."""
     worker = target.workers()[0]
     url, codes, over = _predictions(target, model), Counter[str](), threading.Event()
 
@@ -247,7 +248,8 @@ def _signalled(number: signal.Signals, photo: bytes, target: Target, model: str)
         try:
             time.sleep(2)
             worker.send_signal(number)
-            psutil.wait_procs([worker], timeout=PATIENCE)
+            with suppress(psutil.TimeoutExpired):  # then no other has replaced it, which is a limit that does not hold
+                worker.wait(PATIENCE)
         finally:
             over.set()
         for each in asked:

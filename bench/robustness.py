@@ -30,6 +30,7 @@ from scripts.arguments import whole
 from scripts.paths import DEMO
 from scripts.server.clients import Load, Question
 from scripts.server.progress import show_progress
+from scripts.server.torchserve import ServerError
 
 MIB = 2**20
 CALM = 5.0  # seconds
@@ -55,13 +56,13 @@ class Row:
     memory: int  # bytes
     p99: float  # seconds, of the polite client
     recovery: float  # seconds
-    states: Sequence[int | None]
+    ready: Sequence[bool]  # what /ready said, in turn
     broken: Sequence[str]  # the limits that did not hold
 
     def __str__(self) -> str:
         codes = ", ".join(f"{number} `{code}`" for code, number in self.sent.codes.most_common())
-        unready = sum(state == 503 for state in self.states) / max(len(self.states), 1)
-        ready = "–" if None in self.states or not self.states else "yes" if not unready else f"no, {unready:.0%}"
+        unready = self.ready.count(False) / max(len(self.ready), 1)
+        ready = "–" if not self.ready else "yes" if not unready else f"no, {unready:.0%}"
         return (
             f"| {self.name} | {self.sent.bytes:,} | {codes} | {self.processor:.2f} | {self.memory / MIB:.0f} | "
             f"{self.p99:.2f} | {self.recovery:.1f} | {ready} | {'; '.join(self.broken) or 'held'} |"
@@ -86,6 +87,11 @@ class Trial:
             with Watch(target) as watch:
                 time.sleep(CALM)
         waits = polite.waits(started)
+        if not waits or math.inf in waits:
+            statuses = dict(polite.statuses())
+            raise ServerError(
+                f"{target.name}: answered {statuses} in calm, expected 200 alone, so nothing to compare with"
+            )
         self._each = watch.processor / len(waits)  # seconds of a core for a polite answer
         self._calm = sorted(waits)[-1]
         median = statistics.median(waits)
@@ -104,7 +110,7 @@ class Trial:
             recovery = self._recovered(ended, len(workers), REPLACED if attack.kills else RECOVERY)
         waits = polite.waits(started, max(ended, started + LEAST))
         processor = max(watch.processor - self._each * len(waits), 0.0)
-        row = Row(attack.name, sent, processor, watch.memory, _p99(waits), recovery, watch.states, ())
+        row = Row(attack.name, sent, processor, watch.memory, _p99(waits), recovery, watch.ready, ())
         replaced = workers != {worker.pid for worker in self._target.workers()}
         return replace(row, broken=tuple(limits_broken(row, attack, self._target.memory, replaced)))
 
@@ -119,7 +125,7 @@ class Trial:
                 while load.running():
                     time.sleep(0.01)
             [reply] = load.replies
-            ready = self._target.ready() in (200, None) and len(self._target.workers()) >= workers
+            ready = self._target.ready() is not False and len(self._target.workers()) >= workers
             well = reply.right and ready and reply.seconds <= 3 * self._calm
             in_a_row = [*in_a_row, began] if well else []
             if not reply.right:
@@ -135,8 +141,10 @@ def limits_broken(row: Row, attack: Attack, memory: int, replaced: bool) -> Iter
         yield f"{row.processor / requests:.1f} s of a core a request"
     if not attack.kills and share > SHARE:
         yield f"{share:.0%} of the memory a request"
-    if not attack.kills and replaced:
+    if replaced and not attack.kills:
         yield "a worker was replaced"
+    if attack.kills and not replaced:
+        yield "no worker was replaced"
     if row.recovery > (REPLACED if attack.kills else RECOVERY):
         yield "not as before"
     failed = sorted(code for code in row.sent.codes if code not in FAULTS and not code.startswith(("2", "4")))

@@ -93,16 +93,16 @@ class Target(ABC):
                     found.append(process)
         return found
 
-    def ready(self) -> int | None:
-        """The status of /ready, or None without an answer."""
+    def ready(self) -> bool | None:
+        """Whether /ready says so, which includes that it answers; None where there is no /ready."""
         try:
             with direct_session() as session:
-                return session.get(f"{self.url}/ready", timeout=5).status_code
+                return session.get(f"{self.url}/ready", timeout=5).status_code == 200
         except requests.RequestException:
-            return None
+            return False
 
     def _answers(self) -> bool:
-        return self.ready() == 200
+        return self.ready() is True
 
 
 class Container(Target):
@@ -176,7 +176,7 @@ class Served(Target):
     def running(self) -> bool:
         return self._server.poll() is None
 
-    def ready(self) -> int | None:
+    def ready(self) -> bool | None:
         """Nothing stands before TorchServe that would know."""
         return None
 

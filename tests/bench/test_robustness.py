@@ -3,20 +3,26 @@
 from collections import Counter
 from collections.abc import Container
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from programs import Program
 from samples import CHELSEA, PHOTOS, first_free_port
+from stub import serving
 
+from bench import robustness
 from bench.actions import Action
 from bench.attacks import SILENT, Attack, Sent, attacks, damaged
-from bench.robustness import Row, _show_actions, limits_broken, main
+from bench.robustness import Row, Trial, _show_actions, limits_broken, main
 from handler.decode import decode
 from handler.errors import ItemError
 from handler.settings import Limits
+from scripts.server.clients import Question
+from scripts.server.torchserve import ServerError
 
 GB = 10**9
-HELD = Row("x", Sent(8, 100, Counter(ok=7, too_costly=1), 8), 15.0, GB // 2, 0.1, 4.0, [200], ())
+HELD = Row("x", Sent(8, 100, Counter(ok=7, too_costly=1), 8), 15.0, GB // 2, 0.1, 4.0, [True], ())
 KILL = Attack("x", lambda target, model: HELD.sent, kills=True)
 ATTACK = replace(KILL, kills=False)
 
@@ -33,13 +39,41 @@ def test_what_holds() -> None:
         (replace(HELD, memory=2 * GB), False, "25% of the memory a request"),
         (replace(HELD, recovery=5.5), False, "not as before"),
         (HELD, True, "a worker was replaced"),
+        (replace(HELD, name="kill"), False, "no worker was replaced"),
         (replace(HELD, sent=Sent(8, 1, Counter(ok=7, internal_error=1), 8)), False, "answered internal_error"),
         (replace(HELD, sent=Sent(8, 1, Counter({"500": 8}), 8)), False, "answered 500"),
         (replace(HELD, sent=Sent(8, 1, Counter({SILENT: 1, "closed": 7}), 8)), False, SILENT),
     ],
 )
 def test_what_does_not_hold(row: Row, replaced: bool, said: str) -> None:
-    assert list(limits_broken(row, ATTACK, GB, replaced)) == [said]
+    attack = KILL if row.name == "kill" else ATTACK
+    assert list(limits_broken(row, attack, GB, replaced)) == [said]
+
+
+@pytest.mark.parametrize(
+    ("ready", "shown"), [([], "–"), ([True] * 3, "yes"), ([True, False, True, True], "no, 25%"), ([False], "no, 100%")]
+)
+def test_a_row_says_for_which_share_it_was_not_ready(ready: list[bool], shown: str) -> None:
+    assert f"| {shown} | held |" in str(replace(HELD, ready=ready))
+
+
+class Refusing(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_error(503)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_without_right_answers_in_calm_there_is_nothing_to_compare_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(robustness, "CALM", 0.5)
+    with (
+        serving(Refusing) as url,
+        Program("input()", port=int(url.rpartition(":")[2])) as target,
+        pytest.raises(ServerError, match=r"the program: answered \{503: \d+\} in calm, expected 200 alone"),
+    ):
+        Trial(target, "x", Question(CHELSEA))
 
 
 def test_an_operator_keeps_nobody_waiting(capsys: pytest.CaptureFixture[str]) -> None:
