@@ -42,6 +42,7 @@ class Sent:
     bytes: int
     codes: Counter[str]  # of the answers: that of the error, `ok`, or how the connection ended without one
     at_once: int = 1  # how many cost memory at the same time
+    harmed: float | None = None  # when a worker was, of time.monotonic()
 
 
 @dataclass(frozen=True)
@@ -247,6 +248,7 @@ def _signalled(number: signal.Signals, photo: bytes, target: Target, model: str)
         asked = [pool.submit(ask) for _ in range(4)]
         try:
             time.sleep(2)
+            harmed = time.monotonic()
             worker.send_signal(number)
             with suppress(psutil.TimeoutExpired):  # then no other has replaced it, which is a limit that does not hold
                 worker.wait(PATIENCE)
@@ -254,4 +256,4 @@ def _signalled(number: signal.Signals, photo: bytes, target: Target, model: str)
             over.set()
         for each in asked:
             each.result()
-    return Sent(codes.total(), codes.total() * len(photo), codes, 4)
+    return Sent(codes.total(), codes.total() * len(photo), codes, 4, harmed)

@@ -55,7 +55,7 @@ class Row:
     processor: float  # seconds
     memory: int  # bytes
     p99: float  # seconds, of the polite client
-    recovery: float  # seconds
+    recovery: float  # seconds from the attack's end until all is as before; where a worker is harmed, from then
     ready: Sequence[bool]  # what /ready said, in turn
     broken: Sequence[str]  # the limits that did not hold
 
@@ -107,30 +107,38 @@ class Trial:
                 sent = attack.run(self._target, self._model)
                 ended = time.monotonic()
                 time.sleep(max(started + LEAST - ended, 0))  # so that the polite client is answered meanwhile
-            recovery = self._recovered(ended, len(workers), REPLACED if attack.kills else RECOVERY)
+            since = ended if sent.harmed is None else sent.harmed
+            recovery = self._recovered(since, workers, REPLACED if attack.kills else RECOVERY)
         waits = polite.waits(started, max(ended, started + LEAST))
         processor = max(watch.processor - self._each * len(waits), 0.0)
         row = Row(attack.name, sent, processor, watch.memory, _p99(waits), recovery, watch.ready, ())
         replaced = workers != {worker.pid for worker in self._target.workers()}
         return replace(row, broken=tuple(limits_broken(row, attack, self._target.memory, replaced)))
 
-    def _recovered(self, since: float, workers: int, patience: float) -> float:
-        """Seconds until a photo is answered as in calm, three times in a row, and as many workers as before run."""
+    def _recovered(self, since: float, workers: set[int], patience: float) -> float:
+        """Seconds until as many workers as before are READY and a photo is answered as in calm, three times in a row.
+        workers: their processes before."""
         in_a_row: list[float] = []
         while len(in_a_row) < 3:
             began = time.monotonic()
             if began > since + patience + RECOVERY:
                 return began - since
+            whole = self._is_whole(workers)
             with Load(self._url, 1, lambda _: self._question, limit=1) as load:
                 while load.running():
                     time.sleep(0.01)
             [reply] = load.replies
-            ready = self._target.ready() is not False and len(self._target.workers()) >= workers
-            well = reply.right and ready and reply.seconds <= 3 * self._calm
-            in_a_row = [*in_a_row, began] if well else []
+            well = whole and reply.right and reply.seconds <= 3 * self._calm
+            in_a_row = [*in_a_row, reply.started + reply.seconds] if well else []
             if not reply.right:
                 time.sleep(0.1)
         return max(in_a_row[0] - since, 0.0)
+
+    def _is_whole(self, workers: set[int]) -> bool:
+        if self._target.ready() is False:
+            return False
+        now = {worker.pid for worker in self._target.workers()}
+        return now == workers or self._target.ready_workers(self._model) >= len(workers)
 
 
 def limits_broken(row: Row, attack: Attack, memory: int, replaced: bool) -> Iterator[str]:

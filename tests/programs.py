@@ -35,6 +35,9 @@ class Program(Target):
     def _answers(self) -> bool:
         return True
 
+    def ready_workers(self, model: str) -> int:
+        return 0
+
     def ready(self) -> bool | None:
         self.asked += 1
         return self._says

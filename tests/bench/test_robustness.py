@@ -1,11 +1,14 @@
 """The attacks themselves, the verdict on them, and a short run against what `make serve` starts."""
 
+import os
+import time
 from collections import Counter
 from collections.abc import Container
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
+import psutil
 import pytest
 from programs import Program
 from samples import CHELSEA, PHOTOS, first_free_port
@@ -57,13 +60,22 @@ def test_a_row_says_for_which_share_it_was_not_ready(ready: list[bool], shown: s
     assert f"| {shown} | held |" in str(replace(HELD, ready=ready))
 
 
-class Refusing(BaseHTTPRequestHandler):
+class Answering(BaseHTTPRequestHandler):
+    status = 200
+
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_error(503)
+        time.sleep(0.05)  # a machine that is busy answers within three times as much
+        self.send_response(self.status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def log_message(self, *_: object) -> None:
         pass
+
+
+class Refusing(Answering):
+    status = 503
 
 
 def test_without_right_answers_in_calm_there_is_nothing_to_compare_with(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,6 +86,34 @@ def test_without_right_answers_in_calm_there_is_nothing_to_compare_with(monkeypa
         pytest.raises(ServerError, match=r"the program: answered \{503: \d+\} in calm, expected 200 alone"),
     ):
         Trial(target, "x", Question(CHELSEA))
+
+
+class Restarting(Program):
+    """Has one worker until it is harmed, and another so many seconds later. It answers all the while."""
+
+    harmed: float | None = None
+    loading = 1.5
+
+    def workers(self) -> list[psutil.Process]:
+        return [psutil.Process(self._process.pid if self.harmed is None else os.getpid())]
+
+    def ready_workers(self, model: str) -> int:
+        return int(self.harmed is not None and time.monotonic() > self.harmed + self.loading)
+
+    def harm(self) -> Sent:
+        self.harmed = time.monotonic()
+        time.sleep(0.5)
+        return Sent(1, 1, Counter(ok=1), 1, self.harmed)
+
+
+def test_recovery_is_counted_from_the_harm_until_as_many_workers_as_before_are_ready(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(robustness, "CALM", 0.5)
+    with serving(Answering) as url, Restarting("input()", port=int(url.rpartition(":")[2])) as target:
+        row = Trial(target, "x", Question(CHELSEA)).run(replace(KILL, run=lambda *_: target.harm()))
+    assert row.recovery >= target.loading
+    assert row.broken == ()
 
 
 def test_an_operator_keeps_nobody_waiting(capsys: pytest.CaptureFixture[str]) -> None:
