@@ -35,7 +35,12 @@ class Watch(Background):
     @property
     def memory(self) -> int:
         """Bytes at the most, above those before."""
-        return max(self._memory) - self._memory[0]
+        return self.peak - self._memory[0]
+
+    @property
+    def peak(self) -> int:
+        """Bytes at the most, of all processes."""
+        return max(self._memory)
 
     def _look(self) -> None:
         while not self._over.wait(SAMPLE):

@@ -25,7 +25,7 @@ from scripts.server.clients import Question
 from scripts.server.torchserve import ServerError
 
 GB = 10**9
-HELD = Row("x", Sent(8, 100, Counter(ok=7, too_costly=1), 8), 15.0, GB // 2, 0.1, 4.0, [True], ())
+HELD = Row("x", Sent(8, 100, Counter(ok=7, too_costly=1), 8), 15.0, GB // 2, GB // 5 * 4, 0.1, 4.0, [True], ())
 KILL = Attack("x", lambda target, model: HELD.sent, kills=True)
 ATTACK = replace(KILL, kills=False)
 
@@ -39,7 +39,8 @@ def test_what_holds() -> None:
     ("row", "replaced", "said"),
     [
         (replace(HELD, processor=17.0), False, "2.1 s of a core a request"),
-        (replace(HELD, memory=2 * GB), False, "25% of the memory a request"),
+        (replace(HELD, sent=Sent(1, 100, Counter(ok=1)), processor=1), False, "50% of the memory for a request"),
+        (replace(HELD, peak=GB // 20 * 19), False, "95% of the memory in all"),
         (replace(HELD, recovery=5.5), False, "not as before"),
         (HELD, True, "a worker was replaced"),
         (replace(HELD, name="kill"), False, "no worker was replaced"),
