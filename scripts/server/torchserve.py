@@ -20,8 +20,10 @@ import ts
 
 from scripts.archive.manifest import Archive
 from scripts.paths import CONFIG, LOGGING, METRICS
-from scripts.server.budget import Budget
+from scripts.server.budget import Budget, MemoryBudgetError, available_memory, plan
+from scripts.server.clashes import read_clashes
 from scripts.server.client import ApiError, Client
+from scripts.server.frontend import FrontEndError, read_front_end
 from scripts.server.java import find_java
 from scripts.server.loading import Loading, State
 from scripts.server.ports import Ports as Ports  # serve.py and entrypoint.py import it from here
@@ -59,6 +61,16 @@ def check_free(ports: Ports) -> None:
         raise ServerError(f"port {', '.join(map(str, taken))}: already in use")
 
 
+def _plan(archives: Sequence[Archive]) -> Budget:
+    """An archive that can't be read is TorchServe's to refuse. Raises ServerError."""
+    try:
+        front = read_front_end(CONFIG, os.environ)
+        outlines, _ = read_clashes(front, archives)
+        return plan(available_memory(), outlines, front.max_request_size)
+    except (FrontEndError, MemoryBudgetError) as error:
+        raise ServerError(str(error)) from None
+
+
 class TorchServe:
     """A server with archives of one model store. Use it as a context manager, or give it to a Supervisor."""
 
@@ -79,7 +91,7 @@ class TorchServe:
         listen: the TS_ variables of its addresses, if it listens elsewhere.
         home: its working directory, if that is to stay; its console is then that of this process.
         client: the client for its management API, if it isn't reached directly.
-        budget: what Java and the workers may take; by default Java takes at most a quarter of the machine's memory.
+        budget: what Java and the workers may take, by default what this machine's memory allows with these archives.
         """
         self.archives = list(archives)
         self.model_store = model_store.resolve()
@@ -111,12 +123,13 @@ class TorchServe:
         self.stop()
 
     def start(self) -> None:
-        """Starts Java. Raises ServerError if a port is taken, or JavaNotFoundError.
+        """Starts Java. Raises ServerError if a port is taken or the memory does not suffice, or JavaNotFoundError.
 
         Java gets a session of its own, so that a Ctrl-C in the terminal doesn't reach it, and stop() can end it in
         order.
         """
         check_free(self.ports)
+        budget = self._budget or _plan(self.archives)
         java = find_java()
         self.logs.mkdir(parents=True, exist_ok=True)
         self._log = WorkerLog(self.logs)
@@ -126,9 +139,9 @@ class TorchServe:
         with contextlib.ExitStack() as stack:
             console = None if self._kept_home else stack.enter_context(self.console.open("wb"))
             self._process = subprocess.Popen(
-                self._command(java, self._home),
+                self._command(java, self._home, budget),
                 cwd=self._home,
-                env=self._environment(),
+                env=self._environment(budget),
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=subprocess.STDOUT,
@@ -199,12 +212,12 @@ class TorchServe:
         lines = self.console.read_text(encoding="utf-8", errors="replace").splitlines()
         return next((line for line in reversed(lines) if line.strip()), "it printed nothing")
 
-    def _command(self, java: Path, home: Path) -> list[str]:
+    def _command(self, java: Path, home: Path, budget: Budget) -> list[str]:
         package = Path(ts.__file__).resolve().parent
         models = [f"{archive.name}={archive.path.name}" for archive in self.archives]
         return [
             str(java),
-            *(self._budget.java_options() if self._budget else ()),
+            *budget.java_options(),
             f"-Dmodel_server_home={package.parent}",
             f"-Djava.io.tmpdir={home}",
             f"-Dlog4j2.configurationFile={LOGGING}",
@@ -226,14 +239,13 @@ class TorchServe:
             "TS_GRPC_MANAGEMENT_PORT": str(self.ports.grpc_management),
         }
 
-    def _environment(self) -> dict[str, str]:
+    def _environment(self, budget: Budget) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if name not in OVERRIDING}
-        budget = self._budget.variables() if self._budget else {}
         return {
             **SPINNING,
             **kept,
             **self._listen,
-            **budget,
+            **budget.variables(),
             "TS_METRICS_CONFIG": str(METRICS),
             "LOG_LOCATION": str(self.logs),
         }
