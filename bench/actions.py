@@ -37,7 +37,7 @@ def act(target: Container, model: str, version: str, second: Path, question: Que
         yield _beside(url, question, name, partial(target.manage, *arguments))
 
 
-def _beside(url: str, question: Question, name: str, action: Callable[[], None]) -> Action:
+def _beside(url: str, question: Question, name: str, action: Callable[[], object]) -> Action:
     with Load(url, CLIENTS, lambda _: question) as load:
         time.sleep(1)
         started = time.monotonic()

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -32,14 +33,16 @@ SEED = 20
 PATIENCE = 120.0  # seconds
 BODY = (1900, 1800)  # of a BMP of nearly 10 MiB, as large as an image may be
 JUNK = 16 * 2**20 - 1000  # bytes, as large as a body may be
+SILENT = "no answer"  # the outcome where nothing came in time, or nobody listens
 
 
 @dataclass(frozen=True)
 class Sent:
     requests: int
     bytes: int
-    codes: Counter[str]  # of the answers: that of the error, `ok`, or how the connection ended
+    codes: Counter[str]  # of the answers: that of the error, `ok`, or how the connection ended without one
     at_once: int = 1  # how many cost memory at the same time
+    harmed: float | None = None  # when a worker was, of time.monotonic()
 
 
 @dataclass(frozen=True)
@@ -72,18 +75,25 @@ def attacks(photo: bytes) -> Iterator[Attack]:
 
 
 def post(url: str, **arguments: Any) -> str:
-    """`ok`, the error's code, the bare status, or `closed`."""
+    """`ok`, the error's code, the bare status, `closed`, or SILENT."""
     try:
         with direct_session() as session:
             answer = session.post(url, timeout=PATIENCE, **arguments)
-    except requests.RequestException:
-        return "closed"
+    except requests.RequestException as error:
+        return _unanswered(error)
     if answer.status_code == 200:
         return "ok"
     try:
         return str(answer.json()["error"]["code"])
     except (ValueError, KeyError, TypeError):
         return str(answer.status_code)
+
+
+def _unanswered(error: BaseException) -> str:
+    """`closed` if the server ended the connection, else SILENT: by what the error was at first."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return SILENT if isinstance(error, (TimeoutError, ConnectionRefusedError)) else "closed"
 
 
 def _predictions(target: Target, model: str) -> str:
@@ -155,9 +165,9 @@ def _dribble(target: Target, head: bytes, piece: bytes, seconds: int = 14) -> Se
                 part = piece if second else head
                 connection.sendall(part)
                 sent += len(part)
-            except OSError:
+            except OSError as error:
                 connections.remove(connection)
-                codes["closed"] += 1
+                codes[_unanswered(error)] += 1
         time.sleep(1)
     for connection in connections:
         connection.close()
@@ -207,8 +217,8 @@ def _raw(target: Target, message: bytes) -> str:
             connection.sendall(message)
             connection.shutdown(socket.SHUT_WR)
             answer = connection.recv(100)
-    except OSError:
-        return "closed"
+    except OSError as error:
+        return _unanswered(error)
     return answer.split()[1].decode() if answer.startswith(b"HTTP/") else "no HTTP" if answer else "closed"
 
 
@@ -226,7 +236,7 @@ def _full_disk(photo: bytes, target: Target, model: str) -> Sent:
 
 
 def _signalled(number: signal.Signals, photo: bytes, target: Target, model: str) -> Sent:
-    """Under load, until a worker answers again."""
+    """Under load, until the worker has ended: a stopped one is ended by the server."""
     worker = target.workers()[0]
     url, codes, over = _predictions(target, model), Counter[str](), threading.Event()
 
@@ -238,10 +248,12 @@ def _signalled(number: signal.Signals, photo: bytes, target: Target, model: str)
         asked = [pool.submit(ask) for _ in range(4)]
         try:
             time.sleep(2)
+            harmed = time.monotonic()
             worker.send_signal(number)
-            psutil.wait_procs([worker], timeout=PATIENCE)
+            with suppress(psutil.TimeoutExpired):  # then no other has replaced it, which is a limit that does not hold
+                worker.wait(PATIENCE)
         finally:
             over.set()
         for each in asked:
             each.result()
-    return Sent(codes.total(), codes.total() * len(photo), codes, 4)
+    return Sent(codes.total(), codes.total() * len(photo), codes, 4, harmed)

@@ -18,9 +18,10 @@ import torch
 from bench.load import Body
 from scripts.archive.manifest import Archive, read_archive
 from scripts.archive.outline import read_outline
+from scripts.server.ports import Ports
 from scripts.server.process_group import stop_group
 from scripts.server.session import direct_session
-from scripts.server.torchserve import GRACE, Ports, ServerError, TorchServe
+from scripts.server.torchserve import GRACE, ServerError, TorchServe
 
 READY = 120.0  # seconds
 # Seconds for a server to finish its requests before it is paused. TorchServe would take an answer that is late by the

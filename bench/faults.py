@@ -19,7 +19,8 @@ from scripts.archive.manifest import read_archive
 from scripts.arguments import whole
 from scripts.paths import DEMO
 from scripts.server.clients import Load, Question
-from scripts.server.torchserve import Ports, ServerError, TorchServe
+from scripts.server.ports import Ports
+from scripts.server.torchserve import ServerError, TorchServe
 
 CLIENTS = 8
 STEADY = 5.0  # seconds

@@ -21,7 +21,8 @@ from scripts.arguments import whole
 from scripts.paths import CONFIG, DEMO
 from scripts.server.budget import JAVA, LIBRARIES, MIB, WEIGHTS, available_memory, plan
 from scripts.server.frontend import read_front_end
-from scripts.server.torchserve import Ports, TorchServe
+from scripts.server.ports import Ports
+from scripts.server.torchserve import TorchServe
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

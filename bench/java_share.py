@@ -17,7 +17,8 @@ from bench.load import ask, find_wrk
 from bench.processes import java_process, processor_seconds
 from scripts.archive.manifest import read_archive
 from scripts.arguments import whole
-from scripts.server.torchserve import Ports, TorchServe
+from scripts.server.ports import Ports
+from scripts.server.torchserve import TorchServe
 
 CLIENTS = 8
 # The kind of a thread of Java, by how its name begins.

@@ -27,8 +27,9 @@ from scripts.archive.manifest import read_archive
 from scripts.arguments import whole
 from scripts.paths import BUILD, DEMO
 from scripts.server.clients import Load, Question
+from scripts.server.ports import Ports
 from scripts.server.progress import show_progress
-from scripts.server.torchserve import Ports, TorchServe
+from scripts.server.torchserve import TorchServe
 
 WARM_UP = 0.25  # of the requests
 SAMPLE = 1.0  # seconds between looks at the memory

@@ -20,9 +20,10 @@ from scripts.archive.manifest import read_archive
 from scripts.arguments import whole
 from scripts.paths import DEMO
 from scripts.server.clients import Load, Question
+from scripts.server.ports import Ports
 from scripts.server.progress import show_progress
 from scripts.server.session import direct_session
-from scripts.server.torchserve import Ports, ServerError, TorchServe
+from scripts.server.torchserve import ServerError, TorchServe
 
 WARM_UP = 30  # requests
 BAR = 40  # characters of the whole

@@ -21,9 +21,10 @@ from bench import failures
 from scripts.archive.manifest import read_archive
 from scripts.arguments import whole
 from scripts.paths import DEMO
+from scripts.server.ports import Ports
 from scripts.server.progress import show_progress
 from scripts.server.session import direct_session
-from scripts.server.torchserve import Ports, ServerError, TorchServe
+from scripts.server.torchserve import ServerError, TorchServe
 
 BASE, ALBUMENTATIONS = "ts.torch_handler.base_handler", "cv2, albumentations"
 IMPORTS = ("torch", BASE, "torch._dynamo", "timm", ALBUMENTATIONS, "handler.classifier")

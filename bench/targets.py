@@ -18,9 +18,12 @@ import requests
 from bench.processes import WORKER
 from scripts.paths import ROOT
 from scripts.server.budget import MIB, available_memory
+from scripts.server.client import ApiError, Client
+from scripts.server.ports import Ports
 from scripts.server.process_group import stop_group
+from scripts.server.readiness import ready_workers
 from scripts.server.session import direct_session
-from scripts.server.torchserve import GRACE, Ports, ServerError
+from scripts.server.torchserve import GRACE, ServerError
 
 DOCKER = os.environ.get("DOCKER", "docker")
 READY = 300.0  # seconds
@@ -74,6 +77,10 @@ class Target(ABC):
     def _root(self) -> psutil.Process:
         """The process from which all others come."""
 
+    @abstractmethod
+    def ready_workers(self, model: str) -> int:
+        """How many workers of its default version can answer, as management says; 0 where it says nothing."""
+
     def running(self) -> bool:
         return bool(self.processes())
 
@@ -92,16 +99,16 @@ class Target(ABC):
                     found.append(process)
         return found
 
-    def ready(self) -> int | None:
-        """The status of /ready, or None without an answer."""
+    def ready(self) -> bool | None:
+        """Whether /ready says so, which includes that it answers; None where there is no /ready."""
         try:
             with direct_session() as session:
-                return session.get(f"{self.url}/ready", timeout=5).status_code
+                return session.get(f"{self.url}/ready", timeout=5).status_code == 200
         except requests.RequestException:
-            return None
+            return False
 
     def _answers(self) -> bool:
-        return self.ready() == 200
+        return self.ready() is True
 
 
 class Container(Target):
@@ -131,10 +138,17 @@ class Container(Target):
     def _root(self) -> psutil.Process:
         return psutil.Process(self._process)
 
-    def manage(self, *arguments: str | Path) -> None:
-        """Runs scripts/manage_models.py. A path is that of an archive in the store."""
+    def ready_workers(self, model: str) -> int:
+        try:
+            rows = json.loads(self.manage("list", model, "--json"))
+        except ServerError:
+            return 0
+        return sum(row["ready"] for row in rows if row["serves"])
+
+    def manage(self, *arguments: str | Path) -> str:
+        """Runs scripts/manage_models.py and returns what it prints. A path is that of an archive in the store."""
         inside = [f"models/{part.name}" if isinstance(part, Path) else part for part in arguments]
-        _docker("exec", self._container, "python", "scripts/manage_models.py", *inside)
+        return _docker("exec", self._container, "python", "scripts/manage_models.py", *inside)
 
     def pause(self) -> None:
         _docker("pause", self._container)
@@ -160,6 +174,7 @@ class Served(Target):
         self.port = port
         self._work = work
         ports = Ports.from_first(port)
+        self._client = Client(self.url, f"http://127.0.0.1:{ports.management}")
         self._command = [
             *(sys.executable, ROOT / "scripts" / "serve.py", "--archive", archive, "--logs", work / "logs"),
             *("--port", ports.inference, "--management-port", ports.management),
@@ -178,10 +193,16 @@ class Served(Target):
     def _root(self) -> psutil.Process:
         return psutil.Process(self._server.pid)
 
+    def ready_workers(self, model: str) -> int:
+        try:
+            return ready_workers(self._client.describe(model))
+        except ApiError:
+            return 0
+
     def running(self) -> bool:
         return self._server.poll() is None
 
-    def ready(self) -> int | None:
+    def ready(self) -> bool | None:
         """Nothing stands before TorchServe that would know."""
         return None
 

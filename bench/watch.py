@@ -1,48 +1,31 @@
 """What an attack does to a server while it lasts: processor time, memory, what /ready says, and how a polite client
 fares beside it."""
 
-import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import psutil
 
 from bench.targets import Target
+from scripts.server.background import Background
 from scripts.server.clients import Load, Question
 
 SAMPLE = 0.1  # seconds between looks
 PAUSE = 0.1  # seconds between the polite client's requests
 
 
-class Watch:
-    """From its beginning to its end. Use it as a context manager."""
+class Watch(Background):
+    """From when it is made to the end of the block."""
 
     def __init__(self, target: Target) -> None:
+        super().__init__(self._look, self._ask)
         self._target = target
         self._seconds: dict[int, float] = {}  # by process: of processor time, as last seen
-        self._before: dict[int, float] = {}
         self._memory: list[int] = []  # bytes
-        self.states: list[int | None] = []  # what /ready said, in turn
-        self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._look), threading.Thread(target=self._ask)]
-
-    def __enter__(self) -> Self:
+        self.ready: list[bool] = []  # what /ready said, in turn; nothing where there is none
         self._sample()
         self._before = dict(self._seconds)
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
-        self._sample()
 
     @property
     def processor(self) -> float:
@@ -52,15 +35,22 @@ class Watch:
     @property
     def memory(self) -> int:
         """Bytes at the most, above those before."""
-        return max(self._memory) - self._memory[0]
+        return self.peak - self._memory[0]
+
+    @property
+    def peak(self) -> int:
+        """Bytes at the most, of all processes."""
+        return max(self._memory)
 
     def _look(self) -> None:
         while not self._over.wait(SAMPLE):
             self._sample()
+        self._sample()
 
     def _ask(self) -> None:
         while not self._over.wait(2 * SAMPLE):
-            self.states.append(self._target.ready())
+            if (ready := self._target.ready()) is not None:
+                self.ready.append(ready)
 
     def _sample(self) -> None:
         total = 0

@@ -37,8 +37,9 @@ from scripts.arguments import whole
 from scripts.paths import BUILD
 from scripts.server.clients import Load, Question
 from scripts.server.java import JavaNotFoundError
+from scripts.server.ports import Ports
 from scripts.server.progress import show_progress
-from scripts.server.torchserve import Ports, ServerError, TorchServe
+from scripts.server.torchserve import ServerError, TorchServe, check_free
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tolerance = _tolerance(options.tolerance, outline)
         # They are checked again later; here they fail before minutes of work.
         check_target(output, options.force)
-        Ports.from_first(options.port).check_free()
+        check_free(Ports.from_first(options.port))
         chosen = tune(options, outline, tolerance, output, version)
     except (LoadError, ServerError, JavaNotFoundError, OSError, *OUT_OF_MEMORY) as error:
         show_progress("")

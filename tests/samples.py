@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from scripts.server.torchserve import Ports
+from scripts.server.ports import Ports
 
 Send = Callable[..., requests.Response]  # what the fixture `send` gives
 

@@ -6,11 +6,10 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 import requests
 
+from scripts.server.background import Background
 from scripts.server.session import direct_session
 
 TIMEOUT = 120.0  # seconds
@@ -40,34 +39,18 @@ class Reply:
         return self.question.label in [label["name"] for label in json.loads(self.text)["labels"]]
 
 
-class Load:
-    """Sends questions while the block runs, or until `limit` of them are sent. Use it as a context manager."""
+class Load(Background):
+    """Sends questions while the block runs, or until `limit` of them are sent."""
 
     def __init__(self, url: str, clients: int, ask: Callable[[int], Question], limit: int | None = None) -> None:
         """ask: returns the question with a number, from 0 on."""
+        super().__init__(*[self._run] * clients)
         self.replies: list[Reply] = []
         self._url = url
         self._ask = ask
         self._limit = limit
         self._asked = 0
         self._lock = threading.Lock()
-        self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(clients)]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
-
-    def running(self) -> bool:
-        return any(thread.is_alive() for thread in self._threads)
 
     def statuses(self) -> Counter[int | None]:
         return Counter(reply.status for reply in self.replies)

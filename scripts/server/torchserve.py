@@ -7,13 +7,11 @@ that no signal would reach it.
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,10 +20,13 @@ import ts
 
 from scripts.archive.manifest import Archive
 from scripts.paths import CONFIG, LOGGING, METRICS
-from scripts.server.budget import Budget
+from scripts.server.budget import Budget, MemoryBudgetError, available_memory, plan
+from scripts.server.clashes import read_clashes
 from scripts.server.client import ApiError, Client
+from scripts.server.frontend import FrontEndError, read_front_end
 from scripts.server.java import find_java
 from scripts.server.loading import Loading, State
+from scripts.server.ports import Ports as Ports  # serve.py and entrypoint.py import it from here
 from scripts.server.process_group import stop_group
 from scripts.server.readiness import has_its_workers
 from scripts.server.worker_log import WorkerLog
@@ -54,32 +55,20 @@ class ServerError(Exception):
     """The server or a model did not start; the message is the cause."""
 
 
-@dataclass(frozen=True)
-class Ports:
-    inference: int = 8080
-    management: int = 8081
-    metrics: int = 8082
-    grpc_inference: int = 7070
-    grpc_management: int = 7071
+def check_free(ports: Ports) -> None:
+    """Raises ServerError, which names the ports that are taken."""
+    if taken := ports.taken():
+        raise ServerError(f"port {', '.join(map(str, taken))}: already in use")
 
-    @classmethod
-    def from_first(cls, first: int) -> Self:
-        """Five consecutive ports."""
-        return cls(*range(first, first + 5))
 
-    def taken(self) -> list[int]:
-        """The ports on which a process listens."""
-        busy = []
-        for port in vars(self).values():
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    busy.append(port)
-        return busy
-
-    def check_free(self) -> None:
-        """Raises ServerError, which names the ports that are taken."""
-        if taken := self.taken():
-            raise ServerError(f"port {', '.join(map(str, taken))}: already in use")
+def _plan(archives: Sequence[Archive]) -> Budget:
+    """An archive that can't be read is TorchServe's to refuse. Raises ServerError."""
+    try:
+        front = read_front_end(CONFIG, os.environ)
+        outlines, _ = read_clashes(front, archives)
+        return plan(available_memory(), outlines, front.max_request_size)
+    except (FrontEndError, MemoryBudgetError) as error:
+        raise ServerError(str(error)) from None
 
 
 class TorchServe:
@@ -102,7 +91,7 @@ class TorchServe:
         listen: the TS_ variables of its addresses, if it listens elsewhere.
         home: its working directory, if that is to stay; its console is then that of this process.
         client: the client for its management API, if it isn't reached directly.
-        budget: what Java and the workers may take; by default Java takes at most a quarter of the machine's memory.
+        budget: what Java and the workers may take, by default what this machine's memory allows with these archives.
         """
         self.archives = list(archives)
         self.model_store = model_store.resolve()
@@ -134,12 +123,13 @@ class TorchServe:
         self.stop()
 
     def start(self) -> None:
-        """Starts Java. Raises ServerError if a port is taken, or JavaNotFoundError.
+        """Starts Java. Raises ServerError if a port is taken or the memory does not suffice, or JavaNotFoundError.
 
         Java gets a session of its own, so that a Ctrl-C in the terminal doesn't reach it, and stop() can end it in
         order.
         """
-        self.ports.check_free()
+        check_free(self.ports)
+        budget = self._budget or _plan(self.archives)
         java = find_java()
         self.logs.mkdir(parents=True, exist_ok=True)
         self._log = WorkerLog(self.logs)
@@ -149,9 +139,9 @@ class TorchServe:
         with contextlib.ExitStack() as stack:
             console = None if self._kept_home else stack.enter_context(self.console.open("wb"))
             self._process = subprocess.Popen(
-                self._command(java, self._home),
+                self._command(java, self._home, budget),
                 cwd=self._home,
-                env=self._environment(),
+                env=self._environment(budget),
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=subprocess.STDOUT,
@@ -222,12 +212,12 @@ class TorchServe:
         lines = self.console.read_text(encoding="utf-8", errors="replace").splitlines()
         return next((line for line in reversed(lines) if line.strip()), "it printed nothing")
 
-    def _command(self, java: Path, home: Path) -> list[str]:
+    def _command(self, java: Path, home: Path, budget: Budget) -> list[str]:
         package = Path(ts.__file__).resolve().parent
         models = [f"{archive.name}={archive.path.name}" for archive in self.archives]
         return [
             str(java),
-            *(self._budget.java_options() if self._budget else ()),
+            *budget.java_options(),
             f"-Dmodel_server_home={package.parent}",
             f"-Djava.io.tmpdir={home}",
             f"-Dlog4j2.configurationFile={LOGGING}",
@@ -249,14 +239,13 @@ class TorchServe:
             "TS_GRPC_MANAGEMENT_PORT": str(self.ports.grpc_management),
         }
 
-    def _environment(self) -> dict[str, str]:
+    def _environment(self, budget: Budget) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if name not in OVERRIDING}
-        budget = self._budget.variables() if self._budget else {}
         return {
             **SPINNING,
             **kept,
             **self._listen,
-            **budget,
+            **budget.variables(),
             "TS_METRICS_CONFIG": str(METRICS),
             "LOG_LOCATION": str(self.logs),
         }

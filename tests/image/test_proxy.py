@@ -19,8 +19,8 @@ from handler.log import log_as_json
 from scripts.paths import CONFIG, ROOT
 from scripts.server.budget import MIB, Budget, plan
 from scripts.server.frontend import read_front_end
+from scripts.server.ports import Ports
 from scripts.server.proxy import Proxy
-from scripts.server.torchserve import Ports
 
 HAPROXY = ROOT / "image" / "haproxy.cfg"
 BUDGET = plan(2048 * MIB, [], 16 * MIB)

@@ -11,7 +11,7 @@ import requests
 from containers import HARDENED, Container, environment, mounted
 from samples import CHELSEA, PATIENCE, free_ports, wait_for
 
-from scripts.server.torchserve import Ports
+from scripts.server.ports import Ports
 
 CLIENTS = 8
 

@@ -11,7 +11,8 @@ import requests
 from samples import CHELSEA, PATIENCE, free_ports, wait_for
 
 from scripts.paths import ROOT
-from scripts.server.torchserve import Ports, TorchServe
+from scripts.server.ports import Ports
+from scripts.server.torchserve import TorchServe
 
 
 def _serve(archive: Path, ports: Ports, logs: Path) -> "subprocess.Popen[str]":
