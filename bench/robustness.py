@@ -119,7 +119,7 @@ class Trial:
                 while load.running():
                     time.sleep(0.01)
             [reply] = load.replies
-            ready = self._target.ready() in (200, None) and len(self._target.workers()) >= workers
+            ready = self._target.ready() == 200 and len(self._target.workers()) >= workers
             well = reply.right and ready and reply.seconds <= 3 * self._calm
             in_a_row = [*in_a_row, began] if well else []
             if not reply.right:

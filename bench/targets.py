@@ -20,10 +20,10 @@ from scripts.paths import ROOT
 from scripts.server.budget import MIB, available_memory
 from scripts.server.process_group import stop_group
 from scripts.server.session import direct_session
-from scripts.server.torchserve import GRACE, Ports, ServerError
+from scripts.server.torchserve import Ports, ServerError
 
 DOCKER = os.environ.get("DOCKER", "docker")
-READY = 300.0  # seconds
+READY, STOP = 300.0, 40.0  # seconds; a stop takes STOP_GRACE at the most, 30 s
 # As docs/operations.md recommends, with a small file system for logs, which an attack fills.
 HARDENED = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")  # noqa: S108
 LOGS = "/app/logs"
@@ -167,21 +167,13 @@ class Served(Target):
             self._server = subprocess.Popen(command, stdout=console, stderr=console, start_new_session=True)
 
     def _stop(self) -> None:
-        stop_group(self._server, 2 * GRACE)
+        stop_group(self._server, STOP)
 
     def _root(self) -> psutil.Process:
         return psutil.Process(self._server.pid)
 
     def running(self) -> bool:
         return self._server.poll() is None
-
-    def ready(self) -> int | None:
-        """Nothing stands before TorchServe that would know."""
-        return None
-
-    def _answers(self) -> bool:
-        """Says READY in its output."""
-        return b"READY after" in (self._work / "console").read_bytes()
 
 
 def _docker(*arguments: str) -> str:
