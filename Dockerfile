@@ -96,7 +96,8 @@ RUN --mount=type=bind,from=builder,source=/opt/sbom,target=/opt/sbom \
     PYTHONPATH=/opt/sbom python /opt/sbom.py sbom.cdx.json --java /opt/java --without /opt/sbom \
         --jar "$(python -m site --user-site)/ts/frontend/model-server.jar"
 
-COPY config.properties image/haproxy.cfg /app/
+COPY config.properties /app/
+COPY image/haproxy.cfg /app/image/
 COPY frontend /app/frontend
 COPY handler /app/handler
 COPY scripts /app/scripts

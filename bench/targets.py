@@ -23,10 +23,10 @@ from scripts.server.ports import Ports
 from scripts.server.process_group import stop_group
 from scripts.server.readiness import ready_workers
 from scripts.server.session import direct_session
-from scripts.server.torchserve import GRACE, ServerError
+from scripts.server.torchserve import ServerError
 
 DOCKER = os.environ.get("DOCKER", "docker")
-READY = 300.0  # seconds
+READY, STOP = 300.0, 40.0  # seconds; a stop takes STOP_GRACE at the most, 30 s
 # As docs/operations.md recommends, with a small file system for logs, which an attack fills.
 HARDENED = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")  # noqa: S108
 LOGS = "/app/logs"
@@ -99,8 +99,8 @@ class Target(ABC):
                     found.append(process)
         return found
 
-    def ready(self) -> bool | None:
-        """Whether /ready says so, which includes that it answers; None where there is no /ready."""
+    def ready(self) -> bool:
+        """Whether /ready says so, which includes that it answers."""
         try:
             with direct_session() as session:
                 return session.get(f"{self.url}/ready", timeout=5).status_code == 200
@@ -108,7 +108,7 @@ class Target(ABC):
             return False
 
     def _answers(self) -> bool:
-        return self.ready() is True
+        return self.ready()
 
 
 class Container(Target):
@@ -188,7 +188,7 @@ class Served(Target):
             self._server = subprocess.Popen(command, stdout=console, stderr=console, start_new_session=True)
 
     def _stop(self) -> None:
-        stop_group(self._server, 2 * GRACE)
+        stop_group(self._server, STOP)
 
     def _root(self) -> psutil.Process:
         return psutil.Process(self._server.pid)
@@ -201,14 +201,6 @@ class Served(Target):
 
     def running(self) -> bool:
         return self._server.poll() is None
-
-    def ready(self) -> bool | None:
-        """Nothing stands before TorchServe that would know."""
-        return None
-
-    def _answers(self) -> bool:
-        """Says READY in its output."""
-        return b"READY after" in (self._work / "console").read_bytes()
 
 
 def _docker(*arguments: str) -> str:

@@ -1,88 +1,116 @@
 #!/usr/bin/env python3
-"""Serves an archive with TorchServe on this machine, in the foreground. Ctrl-C stops every process that it started."""
+"""Serves an archive on this machine, in the foreground, as the container serves a model store: TorchServe with haproxy
+before it, all on loopback. Ctrl-C stops every process that it started, and loses no request.
+
+Exit codes: 0 it was asked to stop, 1 settings or the archive are wrong, the memory does not suffice, a program is
+missing, the model does not load or haproxy ended, 124 nobody was answered any more, else that of TorchServe.
+"""
 
 import argparse
+import logging
 import os
 import sys
-import time
+import tempfile
 from pathlib import Path
 
 from handler.errors import LoadError
-from scripts.archive.manifest import read_archive
+from scripts.archive.manifest import Archive, read_archive
 from scripts.paths import CONFIG, DEMO, LOGS, ROOT, STATE
 from scripts.predict import URL as PREDICT_URL
-from scripts.server.budget import MemoryBudgetError, available_memory, plan
-from scripts.server.clashes import read_clashes
-from scripts.server.client import TIMEOUT, ApiError
 from scripts.server.decisions import Decisions
 from scripts.server.frontend import FrontEndError, read_front_end
-from scripts.server.java import JavaNotFoundError
+from scripts.server.loading import State
+from scripts.server.model_watch import ModelWatch
 from scripts.server.progress import show_progress
-from scripts.server.supervisor import ChildEndedError, Supervisor
-from scripts.server.torchserve import GRACE, Ports, ServerError, TorchServe
-
-POLL = 0.5  # seconds
+from scripts.server.service import HAPROXY, Service, fail, logger
+from scripts.server.supervisor import Supervisor
+from scripts.server.torchserve import Ports, ServerError
 
 
 def main() -> int:
-    """Returns 0 when it was asked to stop, 1 when the server did not start or ended by itself."""
     options = _parser().parse_args()
+    for name, level in ((logger.name, logging.INFO), (HAPROXY, logging.ERROR)):
+        _log_as_text(name, level)
     supervisor = Supervisor()
     try:
         archive = read_archive(options.archive)
-        decisions = Decisions(STATE)
-        front = read_front_end(CONFIG, os.environ)
-        outlines, clashes = read_clashes(front, [archive])
-        # Nothing stands before TorchServe here, so the bodies of all that wait are in Java.
-        budget = plan(
-            available_memory(), decisions.outlines(outlines), front.max_request_size, queue=front.job_queue_size
+        front = read_front_end(CONFIG, {**os.environ, **_addresses(options)})
+        options.logs.mkdir(parents=True, exist_ok=True)
+    except (LoadError, FrontEndError, OSError) as error:
+        return fail(str(error))
+    # The path is short, because that of a socket is limited.
+    with tempfile.TemporaryDirectory(prefix="ts-", ignore_cleanup_errors=True) as home:
+        service = Service(
+            front,
+            [archive],
+            archive.path.parent,
+            options.logs.resolve(),
+            Path(home),
+            Decisions(STATE),
+            console=False,
+            fatal=set(State) - {State.READY},
         )
-    except (LoadError, FrontEndError, MemoryBudgetError) as error:
-        return _fail(str(error))
-    print(budget)
-    for clash in clashes:
-        print(f"clash: {clash}", file=sys.stderr, flush=True)
-    server = TorchServe([archive], archive.path.parent, _ports(options), options.logs, budget=budget)
-    print(f"starting TorchServe, log in {server.console}", flush=True)
-    started = time.monotonic()
-    try:
-        supervisor.start("TorchServe", server, GRACE)
-        if supervisor.running(0) and server.wait_ready(options.timeout, show_progress, supervisor.running):
-            if (workers := decisions.workers(archive.name, archive.version)) is not None:
-                server.client.scale(archive.name, archive.version, workers, TIMEOUT)
-                print(f"scaling to {workers} workers, as was last asked for")
-            _announce(server, archive.name, time.monotonic() - started, options.photo)
-        while supervisor.running(POLL):
-            pass
-        print("\nstopping", flush=True)
-        return 0
-    except (ServerError, JavaNotFoundError, ApiError) as error:
-        return _fail(str(error))
-    except ChildEndedError as error:
-        return _fail(f"{error}: {server.last_line()}; see {server.console}")
-    finally:
-        supervisor.stop()
+        return service.run(supervisor, _Announcement(archive, front.inference.url, options).look)
 
 
-def _fail(message: str) -> int:
-    show_progress("")
-    print(f"error: {message}", file=sys.stderr)
-    return 1
+class _Announcement:
+    """Shows how far the model is, and once what to do when it can answer."""
+
+    def __init__(self, archive: Archive, url: str, options: argparse.Namespace) -> None:
+        self._archive = archive
+        self._url = f"{url}/predictions/{archive.name}"
+        self._timeout = options.timeout
+        self._photo = options.photo
+        self._made = False
+
+    def look(self, models: ModelWatch) -> None:
+        """Raises ServerError when the model had its time."""
+        if self._made:
+            return
+        if models.ready:
+            self._made = True
+            self._print()
+        elif models.loading.seconds > self._timeout:
+            raise ServerError(f"{self._archive}: not ready after {self._timeout:.0f} s")
+        else:
+            show_progress(f"loading {self._archive}  {models.loading.seconds:.0f} s")
+
+    def _print(self) -> None:
+        option = "" if self._url == PREDICT_URL else f" --url {self._url}"
+        print("\nClassify a photo:")
+        print(f"  {_shown(sys.executable)} {_shown(ROOT / 'scripts' / 'predict.py')}{option} {self._photo}")
+        print(f"  curl -T {self._photo} {self._url}\n")
+        print("Ctrl-C stops the server.", flush=True)
 
 
-def _ports(options: argparse.Namespace) -> Ports:
-    return Ports(options.port, options.management_port, options.metrics_port, options.grpc_port, options.grpc_port + 1)
+class _Console(logging.Handler):
+    """Lines for a person: what happens on stdout, what is wrong on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        show_progress("")
+        if record.levelno < logging.WARNING:
+            print(record.getMessage(), flush=True)
+        else:
+            print(f"{record.levelname.lower()}: {record.getMessage()}", file=sys.stderr, flush=True)
 
 
-def _announce(server: TorchServe, name: str, seconds: float, photo: str) -> None:
-    url = f"{server.inference}/predictions/{name}"
-    option = "" if url == PREDICT_URL else f" --url {url}"
-    show_progress("")
-    print(f"READY after {seconds:.0f} s: {name} on {server.inference}, management {server.management}\n")
-    print("Classify a photo:")
-    print(f"  {_shown(sys.executable)} {_shown(ROOT / 'scripts' / 'predict.py')}{option} {photo}")
-    print(f"  curl -T {photo} {url}\n")
-    print("Ctrl-C stops the server.", flush=True)
+def _log_as_text(name: str, level: int) -> None:
+    log = logging.getLogger(name)
+    log.handlers = [_Console()]
+    log.setLevel(level)
+    log.propagate = False
+
+
+def _addresses(options: argparse.Namespace) -> dict[str, str]:
+    return {
+        "TS_INFERENCE_ADDRESS": f"http://127.0.0.1:{options.port}",
+        "TS_MANAGEMENT_ADDRESS": f"http://127.0.0.1:{options.management_port}",
+        "TS_METRICS_ADDRESS": f"http://127.0.0.1:{options.metrics_port}",
+        "TS_GRPC_INFERENCE_ADDRESS": "127.0.0.1",
+        "TS_GRPC_INFERENCE_PORT": str(options.grpc_port),
+        "TS_GRPC_MANAGEMENT_ADDRESS": "127.0.0.1",
+        "TS_GRPC_MANAGEMENT_PORT": str(options.grpc_port + 1),
+    }
 
 
 def _shown(path: str | Path) -> str:
@@ -91,7 +119,7 @@ def _shown(path: str | Path) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--archive", type=Path, default=DEMO, help="a .mar in its model store")
     add("--port", type=int, default=Ports.inference, help="inference port (default: %(default)s)")

@@ -91,12 +91,11 @@ def available_memory(cgroups: Path = CGROUPS, machine: Path = MACHINE) -> int:
     return min(sizes)
 
 
-def plan(available: int, models: Sequence[Outline], max_body: int, queue: int = 0) -> Budget:
+def plan(available: int, models: Sequence[Outline], max_body: int) -> Budget:
     """The most bodies, up to twice what the workers take at a time, that fit beside decoding the costliest images.
 
     Where even one large body doesn't fit beside that, decoding gets less, and images that need more are refused.
-    models: those that are loaded at the start. max_body: bytes. queue: requests that wait in Java, where nothing before
-    it holds them back. Raises MemoryBudgetError.
+    models: those that are loaded at the start. max_body: bytes. Raises MemoryBudgetError.
     """
     servers = [model.server for model in models] or [ServerSettings()]
     limits = [model.settings.limits for model in models] or [Limits()]
@@ -109,7 +108,7 @@ def plan(available: int, models: Sequence[Outline], max_body: int, queue: int = 
     most = max(decoding_memory(limit, scaled=False) for limit in limits)
     # The archives are unpacked into /tmp, which may be in memory.
     left = available - loaded - JAVA - OTHERS - sum(model.sizes.all for model in models)
-    full = min(2 * at_a_time, LARGE_BODIES) + queue
+    full = min(2 * at_a_time, LARGE_BODIES)
     bodies = [(number, max_body) for number in range(full, 0, -1)]
     bodies += [(1, max_body // part) for part in (2, 4) if max_body // part >= LEAST_BODY]
 

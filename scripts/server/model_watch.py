@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Collection
 from contextlib import suppress
 
 from scripts.archive.manifest import Archive, natural
@@ -23,28 +24,40 @@ class ModelWatch:
     """Logs which models are READY and why others aren't, and tells haproxy when all can answer and which can't."""
 
     def __init__(
-        self, loading: Loading, client: Client, proxy: Proxy, decisions: Decisions, strict: bool = False
+        self,
+        loading: Loading,
+        client: Client,
+        proxy: Proxy,
+        decisions: Decisions,
+        fatal: Collection[State] = (),
     ) -> None:
-        """strict: whether an archive that TorchServe refuses stops the server."""
-        self._loading = loading
+        """fatal: what stops the server, if it becomes of an archive."""
+        self.loading = loading
+        self.ready = False
+        self.refused: list[Archive] = []  # by TorchServe
         self._client = client
         self._proxy = proxy
         self._decisions = decisions
-        self._strict = strict
+        self._fatal = fatal
         self._failed: list[Archive] = []  # did not load, and may be the version that should serve
-        self._ready = False
+        self._starting = True
         self._able = False  # whether answers can be expected: every model was READY when that was last known
         self._silent = False  # whether Java doesn't answer
         self._looked = 0.0  # when readiness was last asked for
         self._unready: dict[str, float] = {}  # models that can't answer, and when that was first seen
 
+    @property
+    def starting(self) -> bool:
+        """Whether it is loading for the first time, and nothing has failed yet."""
+        return self._starting and not self._failed and bool(self.loading.waiting)
+
     def look(self, requests: RequestWatch) -> None:
         """Raises ServerError if TorchServe refused an archive, StallError if nobody is answered any more, or OSError if
         haproxy doesn't answer: what it was to be told, it is told the next time."""
-        for change in self._loading.changes():
+        for change in self.loading.changes():
             self._report(change)
         stall = requests.look(self._able, self._silent)
-        calm = self._ready and not self._loading.waiting and stall is None
+        calm = self.ready and not self.loading.waiting and stall is None
         if not calm or time.monotonic() - self._looked > READY_POLL:
             self._looked = time.monotonic()
             self._replace_failed()
@@ -64,11 +77,12 @@ class ModelWatch:
 
     def _set_ready(self, unreadiness: str | None) -> None:
         ready = unreadiness is None
-        if ready == self._ready:
+        if ready == self.ready:
             return
         self._proxy.set_ready(ready)
-        self._ready = ready
+        self.ready = ready
         if ready:
+            self._starting = False
             logger.info("ready: every model can answer")
         else:
             logger.error(f"not ready any more: {unreadiness}")
@@ -78,15 +92,17 @@ class ModelWatch:
         if change.state is State.READY:
             logger.info(f"{archive}: READY after {change.seconds:.0f} s")
             self._scale(archive)
-        elif change.state is State.FAILED:
-            logger.error(f"{archive}: does not load: {change.cause}")
+            return
+        if change.state in self._fatal or (change.state is State.REFUSED and not self._others()):
+            raise ServerError(_problem(change))
+        if change.state is State.REMOVED:
+            logger.info(_problem(change))
+            return
+        if change.state is State.FAILED:
             self._failed.append(archive)
-        elif change.state is State.REMOVED:
-            logger.info(f"{archive}: unregistered before it was READY")
-        elif self._strict or not self._others():
-            raise ServerError(f"{archive.path}: TorchServe refused it; its log above says why")
         else:
-            logger.error(f"{archive.path}: TorchServe refused it; its log above says why. The others serve")
+            self.refused.append(archive)
+        logger.error(f"{_problem(change)}{'' if change.state is State.FAILED else '. The others serve'}")
 
     def _others(self) -> bool:
         """Whether TorchServe has any other."""
@@ -122,3 +138,12 @@ class ModelWatch:
                     newest = max(ready, key=natural)
                     self._client.set_default(archive.name, newest)
                     logger.error(f"{archive}: does not load, so {newest} serves in its place")
+
+
+def _problem(change: Change) -> str:
+    archive = change.archive
+    if change.state is State.FAILED:
+        return f"{archive}: does not load: {change.cause}"
+    if change.state is State.REFUSED:
+        return f"{archive.path}: TorchServe refused it; its log says why"
+    return f"{archive}: unregistered before it was READY"

@@ -1,5 +1,6 @@
 """haproxy as a child process in front of TorchServe. When it stops, it finishes the requests that it has accepted."""
 
+import contextlib
 import logging
 import os
 import re
@@ -11,6 +12,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TextIO
 
+from scripts.paths import HAPROXY
 from scripts.server.budget import SMALL_BODY, Budget
 from scripts.server.client import TIMEOUT
 from scripts.server.frontend import FrontEnd
@@ -21,19 +23,26 @@ logger = logging.getLogger("haproxy")
 # haproxy warns of what is normal: that readiness was set, that it stops.
 LEVELS = {"[NOTICE]": logging.INFO, "[WARNING]": logging.INFO, "[ALERT]": logging.ERROR}
 
+BROKEN = "broken_files"  # the key of a map that haproxy.cfg reads
+
 
 class Proxy:
-    """Listens on the inference and management addresses. TorchServe listens on unix sockets behind it."""
+    """Listens on the inference, management and metrics addresses. TorchServe listens on unix sockets behind it."""
 
-    def __init__(self, config: Path, front: FrontEnd, budget: Budget, home: Path) -> None:
-        """config: image/haproxy.cfg. home: a directory for the sockets."""
-        self._config = config
+    def __init__(
+        self, program: Path, front: FrontEnd, budget: Budget, home: Path, requests_log: Path | None = None
+    ) -> None:
+        """program: haproxy. home: a directory for the sockets.
+        requests_log: the file to which it logs requests that failed, by default this process's console."""
+        self._program = program
         self._front = front
         self._budget = budget
+        self._requests_log = requests_log
         self._control = home / "control.sock"
         self._unready = home / "unready_models"
+        self._store = home / "store"
         self._refused: set[str] = set()
-        self._sockets = {"inference": home / "inference.sock", "management": home / "management.sock"}
+        self._sockets = {name: home / f"{name}.sock" for name in ("inference", "management", "metrics")}
         self._process: subprocess.Popen[str] | None = None
         self._log: threading.Thread | None = None
 
@@ -43,7 +52,7 @@ class Proxy:
         return {
             "TS_INFERENCE_ADDRESS": f"unix:{self._sockets['inference']}",
             "TS_MANAGEMENT_ADDRESS": f"unix:{self._sockets['management']}",
-            "TS_METRICS_ADDRESS": f"http://{front.metrics}",
+            "TS_METRICS_ADDRESS": f"unix:{self._sockets['metrics']}",
             # What is let in fits; the queue that may be full is the proxy's.
             "TS_JOB_QUEUE_SIZE": str(self._budget.small_bodies + self._budget.large_bodies),
             "TS_GRPC_INFERENCE_ADDRESS": front.grpc_inference.host,
@@ -57,8 +66,10 @@ class Proxy:
         return {
             "PROXY_INFERENCE": str(self._front.inference),
             "PROXY_MANAGEMENT": str(self._front.management),
+            "PROXY_METRICS": str(self._front.metrics),
             "PROXY_INFERENCE_SOCKET": str(self._sockets["inference"]),
             "PROXY_MANAGEMENT_SOCKET": str(self._sockets["management"]),
+            "PROXY_METRICS_SOCKET": str(self._sockets["metrics"]),
             "PROXY_MAX_REQUEST_SIZE": str(self._budget.max_body),
             "PROXY_REQUEST_TIMEOUT": str(self._front.request_timeout),
             "PROXY_QUEUE": str(self._front.job_queue_size),
@@ -66,20 +77,25 @@ class Proxy:
             "PROXY_SMALL_BODIES": str(self._budget.small_bodies),
             "PROXY_LARGE_BODIES": str(self._budget.large_bodies),
             "PROXY_UNREADY": str(self._unready),
+            "PROXY_STORE": str(self._store),
             "PROXY_CONTROL": str(self._control),
         }
 
     def start(self) -> None:
         """Starts to listen. It answers 503 until TorchServe listens, too."""
-        self._unready.touch()  # haproxy reads it at its start
-        self._process = subprocess.Popen(
-            ["haproxy", "-db", "-f", self._config],
-            env={**os.environ, **self.variables()},
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        self._unready.touch()  # haproxy reads these two at its start
+        self._store.write_text(f"{BROKEN} 0\n")
+        with contextlib.ExitStack() as stack:
+            console = None if self._requests_log is None else stack.enter_context(self._requests_log.open("wb"))
+            self._process = subprocess.Popen(
+                [self._program, "-db", "-f", HAPROXY],
+                env={**os.environ, **self.variables()},
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
         self._log = threading.Thread(target=_log_lines, args=(self._process.stderr,), daemon=True)
         self._log.start()
 
@@ -93,6 +109,10 @@ class Proxy:
         for model in self._refused ^ named:
             self._ask(f"{'add' if model in named else 'del'} acl {self._unready} {model}")
         self._refused = named
+
+    def set_broken_files(self, number: int) -> None:
+        """Sets the metric of broken files in the model store. Raises OSError if haproxy is gone."""
+        self._ask(f"set map {self._store} {BROKEN} {number}")
 
     def sessions(self) -> list[Session]:
         """The requests that it has taken and not answered. Raises OSError if haproxy is gone."""

@@ -1,5 +1,6 @@
 """Whether a server can answer. TorchServe's own /ping doesn't tell: it says Healthy while a model loads, when its
-workers are dead, and when there is no model at all. In the container haproxy answers /ping, as the entry point says."""
+workers are dead, and when there is no model at all. Where haproxy stands before it, haproxy answers /ping with the
+truth."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

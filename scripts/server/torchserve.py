@@ -83,13 +83,15 @@ class TorchServe:
         *,
         listen: Mapping[str, str] | None = None,
         home: Path | None = None,
+        console: bool = False,
         client: Client | None = None,
         budget: Budget | None = None,
     ) -> None:
         """By default it listens on loopback, works in a temporary directory, and its console goes to a file in `logs`.
 
         listen: the TS_ variables of its addresses, if it listens elsewhere.
-        home: its working directory, if that is to stay; its console is then that of this process.
+        home: its working directory, if that is to stay.
+        console: whether its console is that of this process.
         client: the client for its management API, if it isn't reached directly.
         budget: what Java and the workers may take, by default what this machine's memory allows with these archives.
         """
@@ -106,6 +108,7 @@ class TorchServe:
         self._budget = budget
         self._home = home
         self._kept_home = home is not None
+        self._own_console = not console
         self._process: subprocess.Popen[bytes] | None = None
         self._log = WorkerLog(self.logs)
 
@@ -137,7 +140,7 @@ class TorchServe:
         # limited, and private, because two servers give their sockets the same names.
         self._home = self._home or Path(tempfile.mkdtemp(prefix="ts-"))
         with contextlib.ExitStack() as stack:
-            console = None if self._kept_home else stack.enter_context(self.console.open("wb"))
+            console = stack.enter_context(self.console.open("wb")) if self._own_console else None
             self._process = subprocess.Popen(
                 self._command(java, self._home, budget),
                 cwd=self._home,

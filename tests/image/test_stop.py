@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 import requests
 from containers import HARDENED, Container, environment, mounted
-from samples import CHELSEA, PATIENCE, free_ports, wait_for
+from restless import CLIENTS, Restless
+from samples import PATIENCE, free_ports, wait_for
 
 from scripts.server.ports import Ports
-
-CLIENTS = 8
 
 
 def _on_host(ports: Ports) -> tuple[str, ...]:
@@ -28,37 +27,6 @@ def _on_host(ports: Ports) -> tuple[str, ...]:
     return ("--network", "host", *environment(settings))
 
 
-class Load:
-    """Clients that ask without pause, each over a connection of its own for each request, until nobody answers."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.outcomes: list[str] = []
-        self._threads = [threading.Thread(target=self._ask) for _ in range(CLIENTS)]
-        self._failed = threading.Event()
-
-    def _ask(self) -> None:
-        while not self._failed.is_set():
-            try:
-                answer = requests.post(self.url, data=CHELSEA, timeout=PATIENCE)
-                self.outcomes.append(str(answer.status_code))
-            except requests.ConnectionError as error:
-                refused = "Connection refused" in str(error)
-                self.outcomes.append("refused" if refused else repr(error))
-                return
-
-    def __enter__(self) -> "Load":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if any(error):
-            self._failed.set()
-        for thread in self._threads:
-            thread.join()
-
-
 def test_sigterm_under_load_loses_no_request(image: str, store: Path) -> None:
     """Eight clients ask without pause while it stops: each request is answered, or was never let in."""
     ports = free_ports()
@@ -66,7 +34,7 @@ def test_sigterm_under_load_loses_no_request(image: str, store: Path) -> None:
     options = (*HARDENED, *_on_host(ports), *mounted(store), "--health-interval", "1s")
     with Container(image, *options) as container:
         container.wait_until("healthy")
-        with Load(url) as load:
+        with Restless(url) as load:
             wait_for(lambda: len(load.outcomes) >= 5 * CLIENTS)
             container.signal("TERM")
             assert container.wait() == 0

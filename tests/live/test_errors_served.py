@@ -140,12 +140,6 @@ def test_odd_bytes_on_the_wire(server: TorchServe, header: bytes, body: bytes, c
     assert error["code"] == code
 
 
-def test_front_end_refuses_a_body_over_its_own_limit(send: Send) -> None:
-    """That answer is TorchServe's, with an empty body: docs/api.md says so."""
-    response = send(data=bytes(17 * 2**20))
-    assert (response.status_code, response.content) == (413, b"")
-
-
 def test_unknown_model(send: Send) -> None:
     assert send("/predictions/dogs", data=CHELSEA).status_code == 404
 

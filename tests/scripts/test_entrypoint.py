@@ -11,6 +11,7 @@ import pytest
 
 from scripts import entrypoint
 from scripts.archive.outline import Outline
+from scripts.server import service
 from scripts.server.client import Client
 from scripts.server.loading import Loading
 from scripts.server.model_watch import ModelWatch
@@ -49,10 +50,12 @@ def children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[
 
     class Doorkeeper(Child):
         torchserve_variables = Proxy.torchserve_variables
-        _sockets = {"inference": tmp_path, "management": tmp_path}
+        _sockets = {"inference": tmp_path, "management": tmp_path, "metrics": tmp_path}
 
-        def __init__(self, config: Path, front: Any, budget: Any, home: Path) -> None:
+        def __init__(self, program: Path, front: Any, budget: Any, home: Path, log: Path | None) -> None:
             self._front, self._budget = front, budget
+
+        def set_broken_files(self, number: int) -> None: ...
 
         def sessions(self) -> list[Any]:
             return []
@@ -64,9 +67,9 @@ def children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[
     monkeypatch.setattr(entrypoint, "HOME", tmp_path / "home")
     monkeypatch.setattr(entrypoint, "MODEL_STORE", tmp_path)
     monkeypatch.setattr(entrypoint, "STATE", tmp_path / "state")
-    monkeypatch.setattr(entrypoint, "TorchServe", Server)
-    monkeypatch.setattr(entrypoint, "Proxy", Doorkeeper)
-    monkeypatch.setattr(entrypoint, "POLL", 0.0)
+    monkeypatch.setattr(service, "TorchServe", Server)
+    monkeypatch.setattr(service, "Proxy", Doorkeeper)
+    monkeypatch.setattr(service, "POLL", 0.0)
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     yield Server, Doorkeeper
     for number, handler in before.items():
@@ -95,7 +98,7 @@ def test_sigterm_before_the_start_starts_nothing(
         os.kill(os.getpid(), signal.SIGTERM)
         return [], []
 
-    monkeypatch.setattr(entrypoint, "read_clashes", slow)
+    monkeypatch.setattr(service, "read_clashes", slow)
     assert entrypoint.main() == 0
     assert EVENTS == []
 
@@ -131,7 +134,7 @@ def test_when_nobody_is_answered_for_long_it_ends_with_a_code_of_its_own(
 def test_too_little_memory_starts_nothing(
     children: tuple[type[Child], type[Child]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(entrypoint, "available_memory", lambda: 600 << 20)
+    monkeypatch.setattr(service, "available_memory", lambda: 600 << 20)
     assert entrypoint.main() == 1
     assert EVENTS == []
     assert "600 MiB is too little for 1 worker" in capsys.readouterr().out

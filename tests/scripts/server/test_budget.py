@@ -67,10 +67,6 @@ def test_an_empty_store_leaves_room_for_one_worker() -> None:
     assert plan(2 * GIB, [], MAX_BODY).large_bodies >= 1
 
 
-def test_where_nothing_holds_bodies_back_java_has_room_for_its_whole_queue() -> None:
-    assert plan(64 * GIB, [_model()], MAX_BODY, queue=100).large_bodies == 116
-
-
 def test_it_is_one_line_and_java_is_told() -> None:
     budget = plan(2 * GIB, [_model()], MAX_BODY)
     assert "\n" not in str(budget)

@@ -11,7 +11,7 @@ from scripts.archive.manifest import Archive
 from scripts.server import model_watch
 from scripts.server.client import Client
 from scripts.server.decisions import Decisions
-from scripts.server.loading import Loading
+from scripts.server.loading import Loading, State
 from scripts.server.model_watch import ModelWatch
 from scripts.server.torchserve import ServerError
 from scripts.server.worker_log import WorkerLog
@@ -82,7 +82,7 @@ def test_the_only_archive_that_torchserve_refuses_stops_the_container(
     stub: type[TorchServeStub], tmp_path: Path
 ) -> None:
     watch, _ = _watch(stub, tmp_path)
-    with pytest.raises(ServerError, match=r"broken\.mar: TorchServe refused it; its log above says why"):
+    with pytest.raises(ServerError, match=r"broken\.mar: TorchServe refused it; its log says why"):
         watch.look(Requests())  # type: ignore[arg-type]
 
 
@@ -196,9 +196,9 @@ def test_what_torchserve_refuses_stops_nothing_where_others_serve(
     register(stub, "healthy", "READY")
     watch, readiness = _watch(stub, tmp_path)
     watch.look(Requests())  # type: ignore[arg-type]
-    assert "broken.mar: TorchServe refused it; its log above says why. The others serve" in caplog.text
+    assert "broken.mar: TorchServe refused it; its log says why. The others serve" in caplog.text
     assert readiness.told == [True]
     watch, _ = _watch(stub, tmp_path)
-    watch._strict = True
+    watch._fatal = {State.REFUSED}
     with pytest.raises(ServerError, match=r"broken\.mar: TorchServe refused it"):
         watch.look(Requests())  # type: ignore[arg-type]
