@@ -13,12 +13,13 @@ from handler.classifier import Classifier, Share
 from handler.cores import use_threads
 from handler.server_settings import read_server_settings
 from scripts.archive.unpacking import unpacked
+from scripts.server.workers import most_workers
 
 
 def main() -> None:
     with unpacked(Path(sys.argv[1])) as directory:
         server = read_server_settings(directory)
-        share = Share(server.batchSize, server.minWorkers)
+        share = Share(server.batchSize, server.minWorkers or most_workers())
         classifier = Classifier.load(directory, torch.device("cpu"), share)
     use_threads(classifier.torch_threads)
     classifier.warm_up()

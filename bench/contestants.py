@@ -22,6 +22,7 @@ from scripts.server.ports import Ports
 from scripts.server.process_group import stop_group
 from scripts.server.session import direct_session
 from scripts.server.torchserve import GRACE, ServerError, TorchServe
+from scripts.server.workers import most_workers
 
 READY = 120.0  # seconds
 # Seconds for a server to finish its requests before it is paused. TorchServe would take an answer that is late by the
@@ -193,7 +194,7 @@ class Ceiling:
         self._processes: list[subprocess.Popen[str]] = []
 
     def start(self) -> None:
-        workers = read_outline(read_archive(self._archive)).server.minWorkers
+        workers = read_outline(read_archive(self._archive)).server.minWorkers or most_workers()
         command = [sys.executable, "-P", "-m", "bench.ceiling", str(self._archive)]
         for _ in range(workers):
             process = subprocess.Popen(

@@ -138,7 +138,7 @@ class Trial:
         return max(in_a_row[0] - since, 0.0)
 
     def _is_whole(self, workers: set[int]) -> bool:
-        if self._target.ready() is False:
+        if not self._target.ready():
             return False
         now = {worker.pid for worker in self._target.workers()}
         return now == workers or self._target.ready_workers(self._model) >= len(workers)

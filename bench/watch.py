@@ -49,8 +49,7 @@ class Watch(Background):
 
     def _ask(self) -> None:
         while not self._over.wait(2 * SAMPLE):
-            if (ready := self._target.ready()) is not None:
-                self.ready.append(ready)
+            self.ready.append(self._target.ready())
 
     def _sample(self) -> None:
         total = 0

@@ -23,7 +23,7 @@ from handler.memory import DECODING
 from handler.messages import Answer, Request, Route
 from handler.metric_lines import metric_line
 from handler.metrics import MODEL, Sample, batch_samples, first_samples
-from handler.server_settings import read_server_settings
+from handler.server_settings import DEFAULT_WORKERS, read_server_settings
 from handler.service import Service
 
 with hidden("openvino"):  # it would be imported for torch.compile, which takes seconds
@@ -46,7 +46,8 @@ class MultiLabelHandler(BaseHandler):  # type: ignore[misc]
         device = torch.device(f"cuda:{gpu}" if gpu is not None and torch.cuda.is_available() else "cpu")
         server = read_server_settings(directory)
         decoding = os.environ.get(DECODING)
-        share = Share(server.batchSize, server.minWorkers, None if decoding is None else int(decoding))
+        workers = server.minWorkers or int(os.environ.get(DEFAULT_WORKERS, 1))
+        share = Share(server.batchSize, workers, None if decoding is None else int(decoding))
         limit = server.responseTimeout
         self.service = Service.load(directory, device, share, name, version, self._report, limit)
         self.labels = self.service.classifier.labels

@@ -10,13 +10,15 @@ from handler.errors import LoadError
 from handler.sections import bounded, read_section
 from handler.settings import CONFIG_FILE, Settings, read_config
 
+# The variable by which TorchServe learns how many workers a model gets that doesn't say so; they read it, too.
+DEFAULT_WORKERS = "TS_DEFAULT_WORKERS_PER_MODEL"
+
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """Both worker counts are always set: TorchServe ignores one without the other."""
-
-    minWorkers: int = bounded(1, 1, 1024)
-    maxWorkers: int = bounded(1, 1, 1024)
+    # None: as many as the machine has room for (scripts/server/budget.py).
+    minWorkers: int | None = bounded(None, 1, 1024)
+    maxWorkers: int | None = bounded(None, 1, 1024)
     batchSize: int = bounded(8, 1, 1024)  # requests that are classified together, at the most
     # Milliseconds that an idle worker waits for more; 0 would be TorchServe's default, 100.
     maxBatchDelay: int = bounded(1, 1, 60_000)
@@ -29,10 +31,15 @@ class ServerSettings:
     clientTimeoutInMills: int | None = bounded(None, 0, 86_400_000)
 
     def __post_init__(self) -> None:
-        if self.minWorkers > self.maxWorkers:
-            raise LoadError(
-                CONFIG_FILE, f"minWorkers: {self.minWorkers}, expected at most maxWorkers, {self.maxWorkers}"
-            )
+        least, most = self.minWorkers, self.maxWorkers
+        if least is None or most is None:
+            if least != most:
+                raise LoadError(
+                    CONFIG_FILE,
+                    f"minWorkers: {least}, maxWorkers: {most}, expected both or neither: TorchServe ignores one alone",
+                )
+        elif least > most:
+            raise LoadError(CONFIG_FILE, f"minWorkers: {least}, expected at most maxWorkers, {most}")
 
 
 def read_server_settings(directory: Path) -> ServerSettings:

@@ -11,6 +11,9 @@ from typing import Any
 # Before torch is imported: its threads then sleep while they wait, and leave the cores to the servers under test.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+# One worker a model, where a test doesn't want more: most ask what is answered, and each takes a core to start.
+os.environ.setdefault("TS_DEFAULT_WORKERS_PER_MODEL", "1")
+
 import pytest
 import requests
 import torch

@@ -14,7 +14,7 @@ class Program(Target):
 
     name, memory, store = "the program", 10**9, Path()
 
-    def __init__(self, code: str, port: int = 0, ready: bool | None = None) -> None:
+    def __init__(self, code: str, port: int = 0, ready: bool = True) -> None:
         self.port = port
         self.asked = 0  # how often whether it is ready
         self._says = ready
@@ -38,7 +38,7 @@ class Program(Target):
     def ready_workers(self, model: str) -> int:
         return 0
 
-    def ready(self) -> bool | None:
+    def ready(self) -> bool:
         self.asked += 1
         return self._says
 

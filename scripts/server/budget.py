@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from handler.memory import DECODING, decoding_memory
-from handler.server_settings import ServerSettings
+from handler.server_settings import DEFAULT_WORKERS, ServerSettings
 from handler.settings import Limits
 from scripts.archive.outline import Outline
+from scripts.server.workers import most_workers
 
 CGROUPS = Path("/sys/fs/cgroup")
 MACHINE = Path("/proc/meminfo")
@@ -42,7 +43,8 @@ class Budget:
     """Bytes, and the numbers of bodies that may be in TorchServe at once."""
 
     available: int
-    workers: int  # of all, as loaded
+    default_workers: int  # how many a model gets that doesn't say so
+    workers: int  # bytes of all, as loaded
     decoding: int  # of each worker
     heap: int
     direct: int
@@ -59,7 +61,11 @@ class Budget:
 
     def variables(self) -> dict[str, str]:
         """Those that TorchServe and the workers read."""
-        return {DECODING: str(self.decoding), "TS_MAX_REQUEST_SIZE": str(self.max_body)}
+        return {
+            DECODING: str(self.decoding),
+            DEFAULT_WORKERS: str(self.default_workers),
+            "TS_MAX_REQUEST_SIZE": str(self.max_body),
+        }
 
     def java_options(self) -> list[str]:
         """Those of Java.
@@ -91,20 +97,45 @@ def available_memory(cgroups: Path = CGROUPS, machine: Path = MACHINE) -> int:
     return min(sizes)
 
 
-def plan(available: int, models: Sequence[Outline], max_body: int) -> Budget:
+def plan(available: int, models: Sequence[Outline], max_body: int, most: int | None = None) -> Budget:
+    """Divides the memory, and decides how many workers a model gets that doesn't say so.
+
+    They are as many as `most`, by default one a core or a graphics card, where each can then decode the costliest
+    images, and a second version of each model fits beside the first; else fewer. models: those that are loaded at the
+    start. max_body: bytes. Raises MemoryBudgetError.
+    """
+    auto = not models or any(model.server.minWorkers is None for model in models)
+    for workers in range(most or most_workers() if auto else 1, 1, -1):
+        try:
+            budget = _divide(available, models, max_body, workers)
+            _divide(available, [*models, *models], max_body, workers)
+        except MemoryBudgetError:
+            continue
+        if budget.decoding >= _wanted(models):
+            return budget
+    return _divide(available, models, max_body, 1)
+
+
+def _wanted(models: Sequence[Outline]) -> int:
+    """Bytes with which a worker decodes the costliest image that its limits allow."""
+    each = [decoding_memory(model.settings.limits, model.settings.decode == "scaled") for model in models]
+    return max(each, default=decoding_memory(Limits(), scaled=True))
+
+
+def _divide(available: int, models: Sequence[Outline], max_body: int, default_workers: int) -> Budget:
     """The most bodies, up to twice what the workers take at a time, that fit beside decoding the costliest images.
 
     Where even one large body doesn't fit beside that, decoding gets less, and images that need more are refused.
-    models: those that are loaded at the start. max_body: bytes. Raises MemoryBudgetError.
+    default_workers: of a model that doesn't say how many. Raises MemoryBudgetError.
     """
     servers = [model.server for model in models] or [ServerSettings()]
     limits = [model.settings.limits for model in models] or [Limits()]
-    scaled = [model.settings.decode == "scaled" for model in models] or [True]
-    workers = sum(server.minWorkers for server in servers)
-    at_a_time = sum(server.batchSize * server.minWorkers for server in servers)
-    weights = sum(model.sizes.weights * model.server.minWorkers for model in models)
+    numbers = [server.minWorkers or default_workers for server in servers]
+    workers = sum(numbers)
+    at_a_time = sum(server.batchSize * number for server, number in zip(servers, numbers, strict=True))
+    weights = sum(model.sizes.weights * number for model, number in zip(models, numbers, strict=False))
     loaded = workers * LIBRARIES + round(WEIGHTS * weights)
-    wanted = max(map(decoding_memory, limits, scaled))
+    wanted = _wanted(models)
     most = max(decoding_memory(limit, scaled=False) for limit in limits)
     # The archives are unpacked into /tmp, which may be in memory.
     left = available - loaded - JAVA - OTHERS - sum(model.sizes.all for model in models)
@@ -118,7 +149,7 @@ def plan(available: int, models: Sequence[Outline], max_body: int) -> Budget:
         heap, direct = HEAP + round(HEAP_COPIES * held), DIRECT + round(DIRECT_COPIES * held)
         batches = _largest(at_a_time, (large, size), (small, SMALL_BODY))
         decoding = (left - heap - direct - round(WORKER_COPIES * batches)) // workers
-        return Budget(available, loaded, decoding, heap, direct, small, large, size)
+        return Budget(available, default_workers, loaded, decoding, heap, direct, small, large, size)
 
     budgets = [divide(number, size) for number, size in bodies]
     for least in (wanted, LEAST_DECODING):

@@ -154,7 +154,8 @@ class Lifecycle:
                 self._progress(f"unpacking {name} {version}  {time.monotonic() - started:.0f} s")
             if registration.error is not None:
                 raise registration.error
-            self._versions.wait_ready(name, version, checked.server.minWorkers, timeout, log, self._progress)
+            workers = checked.server.minWorkers or int(self._versions.existing(name, version)["minWorkers"])
+            self._versions.wait_ready(name, version, workers, timeout, log, self._progress)
         except (LifecycleError, ApiError, KeyboardInterrupt) as error:
             if isinstance(error, ApiError) and error.status == HTTPStatus.CONFLICT:  # so don't undo it
                 raise LifecycleError(f"{name} {version}: somebody else registered it meanwhile") from None

@@ -70,7 +70,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         ({**GOOD, "batchSize": "8"}, "batchSize: 8, expected an integer from 1 to 1024"),
         ({**GOOD, "deviceType": "tpu"}, "deviceType: tpu, expected cpu or gpu"),
         ({**GOOD, "deviceIds": ["0"]}, "deviceIds: ['0'], expected a list of integers"),
-        ({**GOOD, "minWorkers": 4}, "minWorkers: 4, expected at most maxWorkers, 1"),
+        ({**GOOD, "minWorkers": 4}, "minWorkers: 4, maxWorkers: None, expected both or neither"),
     ],
 )
 def test_wrong_settings_name_key_value_and_expectation(tmp_path: Path, config: object, message: str) -> None:

@@ -1,5 +1,6 @@
 """How the memory is divided; tests/image/test_memory.py runs containers of 1 and 2 GB."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from handler.server_settings import ServerSettings
 from handler.settings import Limits, Settings
 from scripts.archive.manifest import Archive
 from scripts.archive.outline import Outline, Sizes
+from scripts.server import workers
 from scripts.server.budget import LEAST_DECODING, MIB, MemoryBudgetError, available_memory, plan
 
 MAX_BODY = 16 * MIB
@@ -54,7 +56,7 @@ def test_2_gb_decode_whatever_the_limits_allow_and_1_gb_an_ordinary_photo() -> N
 
 
 def test_the_number_that_would_suffice_suffices() -> None:
-    models = [_model(minWorkers=2, maxWorkers=2), _model(weights=90 * MIB)]
+    models = [_model(minWorkers=2, maxWorkers=2), _model(weights=90 * MIB, minWorkers=1, maxWorkers=1)]
     with pytest.raises(MemoryBudgetError, match=r"1024 MiB is too little for 3 workers") as refused:
         plan(GIB, models, MAX_BODY)
     suffices = int(str(refused.value).partition("requests; ")[2].partition(" MiB")[0])
@@ -72,7 +74,46 @@ def test_it_is_one_line_and_java_is_told() -> None:
     assert "\n" not in str(budget)
     assert str(budget).startswith("memory: of 2048 MiB workers 504 MiB, decoding ")
     assert {f"-Xmx{budget.heap}", f"-XX:MaxDirectMemorySize={budget.direct}"} < set(budget.java_options())
-    assert replace(budget, decoding=5).variables() == {"DECODING_MEMORY": "5", "TS_MAX_REQUEST_SIZE": str(MAX_BODY)}
+    assert replace(budget, decoding=5).variables() == {
+        "DECODING_MEMORY": "5",
+        "TS_DEFAULT_WORKERS_PER_MODEL": "1",
+        "TS_MAX_REQUEST_SIZE": str(MAX_BODY),
+    }
+
+
+def test_a_model_gets_as_many_workers_as_there_is_room_for_a_second_version_of() -> None:
+    numbers = [plan(mib * MIB, [_model()], MAX_BODY, 8).default_workers for mib in range(1024, 32 * 1024, 512)]
+    assert numbers == sorted(numbers)
+    assert (numbers[0], numbers[-1]) == (1, 8)
+    for mib, number in zip(range(1024, 32 * 1024, 512), numbers, strict=True):
+        if number > 1:
+            twice = [_model(minWorkers=number, maxWorkers=number)] * 2
+            assert plan(mib * MIB, twice, MAX_BODY).decoding >= LEAST_DECODING
+            assert plan(mib * MIB, twice[:1], MAX_BODY).decoding >= decoding_memory(Limits(), scaled=True)
+
+
+def test_a_model_that_says_its_number_keeps_it() -> None:
+    models = [_model(minWorkers=3, maxWorkers=3), _model()]
+    budget = plan(64 * GIB, models, MAX_BODY, 2)
+    assert budget.default_workers == 2
+    assert budget.workers == plan(64 * GIB, [_model(minWorkers=5, maxWorkers=5)], MAX_BODY).workers
+
+
+@pytest.mark.parametrize(
+    ("listed", "number"), [("GPU 0: H100\nGPU 1: H100\n", 2), ("No devices were found\n", 4), (None, 4)]
+)
+def test_one_worker_a_graphics_card_else_one_a_core(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, listed: str | None, number: int
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(workers, "available_cores", lambda: 4)
+    if listed is not None:
+        program = tmp_path / "nvidia-smi"
+        program.write_text(f"#!{sys.executable}\nprint({listed!r}, end='')\n")
+        program.chmod(0o755)
+    assert workers.most_workers() == 1  # as the tests have it in their environment
+    monkeypatch.delenv("TS_DEFAULT_WORKERS_PER_MODEL")
+    assert workers.most_workers() == number
 
 
 def test_where_not_even_one_large_body_fits_bodies_may_be_smaller() -> None:

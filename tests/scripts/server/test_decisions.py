@@ -39,7 +39,7 @@ def test_the_promoted_version_comes_first_and_has_its_workers(tmp_path: Path) ->
     assert decisions.in_order([NEW, OLD, DOGS]) == [OLD, NEW, DOGS]
     outlines = [Outline(archive, (), Settings("tiny"), ServerSettings(), Sizes(0, 0)) for archive in (NEW, OLD)]
     servers = [outline.server for outline in decisions.outlines(outlines)]
-    assert [(server.minWorkers, server.maxWorkers) for server in servers] == [(1, 1), (3, 3)]
+    assert [(server.minWorkers, server.maxWorkers) for server in servers] == [(None, None), (3, 3)]
 
 
 def test_a_promoted_version_that_is_gone_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
