@@ -26,6 +26,7 @@ from scripts.server.service import HAPROXY, Service, fail, logger
 from scripts.server.supervisor import Supervisor
 from scripts.server.torchserve import Ports, ServerError
 
+FIRST_POLL = 0.25  # seconds; somebody waits
 LONGEST = 75  # characters of the directory for sockets: the system's limit, less haproxy's own ending and the names
 
 
@@ -52,6 +53,7 @@ def main() -> int:
             Decisions(STATE),
             console=False,
             fatal=set(State) - {State.READY},
+            first_poll=FIRST_POLL,
         )
         return service.run(supervisor, _Announcement(archive, front.inference.url, options).look)
 
