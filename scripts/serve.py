@@ -26,6 +26,9 @@ from scripts.server.service import HAPROXY, Service, fail, logger
 from scripts.server.supervisor import Supervisor
 from scripts.server.torchserve import Ports, ServerError
 
+FIRST_POLL = 0.25  # seconds; somebody waits
+LONGEST = 75  # characters of the directory for sockets: the system's limit, less haproxy's own ending and the names
+
 
 def main() -> int:
     options = _parser().parse_args()
@@ -38,8 +41,9 @@ def main() -> int:
         options.logs.mkdir(parents=True, exist_ok=True)
     except (LoadError, FrontEndError, OSError) as error:
         return fail(str(error))
-    # The path is short, because that of a socket is limited.
     with tempfile.TemporaryDirectory(prefix="ts-", ignore_cleanup_errors=True) as home:
+        if (problem := _unusable(home)) is not None:
+            return fail(f"TMPDIR: {Path(home).parent} {problem}")
         service = Service(
             front,
             [archive],
@@ -49,8 +53,18 @@ def main() -> int:
             Decisions(STATE),
             console=False,
             fatal=set(State) - {State.READY},
+            first_poll=FIRST_POLL,
         )
         return service.run(supervisor, _Announcement(archive, front.inference.url, options).look)
+
+
+def _unusable(home: str) -> str | None:
+    """Why TorchServe and haproxy can't work in this directory, or None."""
+    if len(home) > LONGEST:
+        return f"has over {LONGEST - len('/ts-abcdefgh')} characters, too many for the path of a socket in it"
+    if os.statvfs(home).f_flag & os.ST_NOEXEC:
+        return "is mounted noexec, so Java can't load its library for sockets from it"
+    return None
 
 
 class _Announcement:

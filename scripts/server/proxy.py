@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -23,6 +24,9 @@ logger = logging.getLogger("haproxy")
 # haproxy warns of what is normal: that readiness was set, that it stops.
 LEVELS = {"[NOTICE]": logging.INFO, "[WARNING]": logging.INFO, "[ALERT]": logging.ERROR}
 
+CONNECTIONS = 4096  # at once
+# A connection takes two files, one to the client and one to TorchServe; and some are haproxy's own.
+OWN_FILES = 100
 BROKEN = "broken_files"  # the key of a map that haproxy.cfg reads
 
 
@@ -79,6 +83,7 @@ class Proxy:
             "PROXY_UNREADY": str(self._unready),
             "PROXY_STORE": str(self._store),
             "PROXY_CONTROL": str(self._control),
+            "PROXY_CONNECTIONS": str(_connections()),
         }
 
     def start(self) -> None:
@@ -155,6 +160,12 @@ class Proxy:
         if self._log is not None:
             self._log.join()
         return in_time
+
+
+def _connections() -> int:
+    """As many as there may be open files for; haproxy would not start with more."""
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return CONNECTIONS if files == resource.RLIM_INFINITY else min(CONNECTIONS, max(1, (files - OWN_FILES) // 2))
 
 
 def _log_lines(stderr: TextIO) -> None:

@@ -25,7 +25,7 @@ from scripts.server.torchserve import Ports, ServerError, TorchServe
 logger = logging.getLogger("entrypoint")
 
 TORCHSERVE, HAPROXY = "TorchServe", "haproxy"
-POLL, STARTING_POLL = 1.0, 0.25  # seconds
+POLL = 1.0  # seconds
 STALLED = 124  # the exit code, that of timeout(1)
 
 
@@ -39,6 +39,7 @@ class Service:
     decisions: Decisions
     console: bool  # whether TorchServe and haproxy write to this process's console, or to files in `logs`
     fatal: Collection[State]  # what ends it, if it becomes of an archive
+    first_poll: float = POLL  # seconds between looks while the models load for the first time; haproxy logs each
 
     def run(self, supervisor: Supervisor, looked: Callable[[ModelWatch], None] = lambda _: None) -> int:
         """Serves until it is asked to stop, and logs why it ends. looked: is called after each look at the models, and
@@ -78,7 +79,7 @@ class Service:
             models = ModelWatch(server.loading(), client, proxy, self.decisions, self.fatal)
             response_timeout = max((outline.server.responseTimeout for outline in outlines), default=0)
             requests, store = RequestWatch(proxy, front.body_timeout, response_timeout), StoreWatch(self.store, proxy)
-            while supervisor.running(STARTING_POLL if models.starting else POLL):
+            while supervisor.running(self.first_poll if models.starting else POLL):
                 try:
                     models.look(requests)
                     store.look(models.refused)

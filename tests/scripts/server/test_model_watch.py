@@ -86,6 +86,21 @@ def test_the_only_archive_that_torchserve_refuses_stops_the_container(
         watch.look(Requests())  # type: ignore[arg-type]
 
 
+def test_a_model_that_does_not_load_stops_the_server_where_that_is_asked_for(
+    stub: type[TorchServeStub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(stub, "broken")
+    stub.answers["/models/broken/1.0"] = _describe()
+    monkeypatch.setattr(WorkerLog, "death", lambda *_: "ValueError: no weights")
+    watch, _ = _watch(stub, tmp_path)
+    watch.look(Requests())  # type: ignore[arg-type]
+    assert not watch.starting
+    watch, _ = _watch(stub, tmp_path)
+    watch._fatal = {State.FAILED}
+    with pytest.raises(ServerError, match=r"^broken 1\.0: does not load: ValueError: no weights$"):
+        watch.look(Requests())  # type: ignore[arg-type]
+
+
 def test_readiness_comes_and_goes(
     stub: type[TorchServeStub], tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
