@@ -60,7 +60,7 @@ else
 	$(BIN)/python -m pytest $(ARGS)
 endif
 
-test-slow: $(INSTALLED)  ## what takes minutes: soak, benchmark, tuning, compiling (ARGS for pytest)
+test-slow: $(INSTALLED)  ## what takes minutes: soak, benchmark, tuning (ARGS for pytest)
 ifeq ($(ARGS),)
 	@$(PARTS) slow-servers slow-units
 else

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures which settings make an archive fastest on this machine, and writes a copy with them and with the evidence.
 
-First it runs the network in this process: eager, frozen, and compiled (on a CPU, with a C++ compiler), each at every
+First it runs the network in this process: eager, frozen, and on a CPU by OpenVINO, each at every
 precision, and compares the scores of the photos with those of the plain settings. A reduced precision is chosen only if
 no score of any photo moves by more than the archive's golden_tolerance, or --tolerance, which is then written as well.
 Then it tries numbers of workers and batch sizes on a real server. No other setting that changes an answer is touched.
