@@ -1,5 +1,6 @@
 """timm + safetensors on a device: prepared images → scores [N, C] float32."""
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,8 @@ class Model:
 def create_network(architecture: str, classes: int, model_kwargs: dict[str, Any], source: object) -> torch.nn.Module:
     """Makes the network without weights; raises LoadError where timm doesn't know the name or its arguments."""
     if not timm.is_model(architecture):
-        near = ", ".join(timm.list_models(f"*{architecture}*")[:3]) or "a name from timm.list_models()"
+        known = timm.list_models(f"*{architecture}*") or get_close_matches(architecture, timm.list_models())
+        near = ", ".join(known[:3]) or "a name from timm.list_models()"
         raise LoadError(
             source, f"architecture: {architecture}, expected a name that timm {timm.__version__} knows: {near}"
         )

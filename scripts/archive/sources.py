@@ -2,6 +2,7 @@
 
 import csv
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,14 +84,21 @@ def _pixels(side: Any) -> int | None:
     return int(side) if whole else None
 
 
-def pipeline_from_timm(network: torch.nn.Module, image_size: tuple[int, int] | None, source: object) -> dict[str, Any]:
+def pipeline_from_timm(
+    network: torch.nn.Module,
+    image_size: tuple[int, int] | None,
+    source: object,
+    transform: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """timm's evaluation transform for this network, as a serialized albumentations pipeline.
 
-    image_size: height and width in pixels; None for the architecture's own. Photos are enlarged by the interpolation
-    that timm names, and always shrunk by area averaging: unlike Pillow's, OpenCV's other interpolations skip pixels
-    without smoothing first. Raises LoadError where albumentations has no counterpart.
+    image_size: height and width in pixels; None for the architecture's own. transform: arguments of timm's transform
+    that differ from the architecture's: mean, std, interpolation, crop_pct, crop_mode.
+    Photos are enlarged by the interpolation that timm names, and always shrunk by area averaging: unlike Pillow's,
+    OpenCV's other interpolations skip pixels without smoothing first. Raises LoadError where albumentations has no
+    counterpart.
     """
-    asked = {"input_size": (CHANNELS, *image_size)} if image_size else {}
+    asked = {**(transform or {}), **({"input_size": (CHANNELS, *image_size)} if image_size else {})}
     config = resolve_data_config(asked, model=network)  # type: ignore[no-untyped-call]
     _, height, width = config["input_size"]
     interpolation = INTERPOLATIONS.get(config["interpolation"])

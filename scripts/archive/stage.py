@@ -35,10 +35,10 @@ PLAIN = {"decode": "exact", "precision": "float32", "engine": "eager"}
 LIBRARIES = ("torch", "torchvision", "timm", "albumentations", "opencv-python-headless", "pillow", "numpy")
 
 
-def write_stage(recipe: Recipe, directory: Path) -> Classifier:
+def write_stage(recipe: Recipe, directory: Path, ingredients: Ingredients | None = None) -> Classifier:
     """Fills an empty directory with the archive's files, and returns the classifier that loads from it. Raises
     LoadError."""
-    ingredients = gather(recipe)
+    ingredients = ingredients or gather(recipe)
     # An area average hardly shows whether the JPEG was decoded smaller: docs/performance.md.
     scaled = ingredients.shrinks_by_averaging and "decode" not in recipe.handler
     settings = replace(ingredients.settings, decode="scaled") if scaled else ingredients.settings

@@ -175,7 +175,7 @@ def _recipe(content: dict[str, Any]) -> Callable[[Path], list[str]]:
         (_pipeline(A.RandomCrop(160, 160), A.Normalize(), ToTensorV2()), "pipeline.json: transform: "),
         (lambda _: ["--golden", "gone.jpg"], "gone.jpg: missing, expected a golden image"),
         (lambda _: ["--golden", __file__], "test_build_archive.py: golden: not_an_image"),
-        (lambda _: ["--state-dict-key", "ema"], "tiny.pt: ema: no state_dict there"),
+        (lambda _: ["--state-dict-key", "ema"], "tiny.pt: ema: no such weights there, the file has state_dict"),
         (_recipe({"batchsize": 5}), "recipe.yaml: batchsize: unknown key"),
         (_recipe({"handler": {"topk": 5}}), "recipe: handler.topk: unknown key"),
         (
