@@ -21,6 +21,7 @@ from handler.cores import share_cores
 from handler.decode import decode
 from handler.errors import ItemError, LoadError, OutOfMemory, UnsupportedSize, attempt
 from handler.golden import GOLDEN_FILE, read_golden
+from handler.head import attach_head
 from handler.item import Item, Outcome
 from handler.labels import read_labels
 from handler.memory import Room, decoding_memory
@@ -93,6 +94,8 @@ class Classifier:
         digest = weights_sha256(directory, digests, metadata)
         source = f"{directory / CONFIG_FILE}: handler"
         network = create_network(settings.architecture, len(labels), settings.model_kwargs, source)
+        if settings.head:
+            attach_head(network, settings.head, tensors, source)
         load_weights(network, tensors, directory / WEIGHTS_FILE)
         cores = share_cores(share.workers)
         classifier = cls(

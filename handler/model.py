@@ -1,5 +1,6 @@
 """timm + safetensors on a device: prepared images → scores [N, C] float32."""
 
+import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from handler.settings import EngineName
 # torch's CPU allocator raises a bare RuntimeError (c10/core/impl/alloc_cpu.cpp), as a frozen network does on a GPU. A
 # compiled network names only the failed call; after warm-up the cause is almost always memory.
 OUT_OF_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "CUDA out of memory", "run_func_(")
+# Arguments of timm.create_model that read files or ask the network, and those that are set here.
+LOADING = re.compile(r"pretrained\w*|checkpoint\w*|cache_dir|scriptable|exportable|no_jit|features_only|num_classes")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -131,6 +134,10 @@ def create_network(architecture: str, classes: int, model_kwargs: dict[str, Any]
         near = ", ".join(known[:3]) or "a name from timm.list_models()"
         raise LoadError(
             source, f"architecture: {architecture}, expected a name that timm {timm.__version__} knows: {near}"
+        )
+    if loading := sorted(key for key in model_kwargs if LOADING.fullmatch(key)):
+        raise LoadError(
+            source, f"model_kwargs: {loading[0]}: loads, fetches or changes the weights, expected none of it"
         )
     try:
         # The names are checked above, so no hub is ever asked.

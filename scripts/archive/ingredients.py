@@ -3,7 +3,7 @@
 The recipe wins over the checkpoint, and the checkpoint over the defaults.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from handler.settings import Settings
 from handler.thresholds import parse_thresholds
 from scripts.archive.checkpoint import Checkpoint, read_checkpoint
 from scripts.archive.facts import architecture_name
+from scripts.archive.heads import find_head
 from scripts.archive.measured import Calibrated, read_calibrated
 from scripts.archive.recipe import Recipe
 from scripts.archive.sources import (
@@ -88,7 +89,7 @@ def fit(
     for kwargs in _kwargs(checkpoint, settings, source):
         try:
             network = create_network(settings.architecture, len(labels), kwargs, model_source)
-            weights = find_weights(checkpoint.entries, network, key, source, labels_source)
+            weights = _weights(checkpoint, network, settings.head, key, source, labels_source)
         except LoadError as error:
             errors.append(error)
             continue
@@ -97,9 +98,31 @@ def fit(
     raise errors[0]
 
 
+def _weights(
+    checkpoint: Checkpoint,
+    network: torch.nn.Module,
+    head: Sequence[str],
+    key: str | None,
+    source: Path,
+    labels_source: object,
+) -> Weights:
+    misfit = LoadError(source, f"no head of {list(head)}, expected one as handler.head in the recipe says")
+    if not head:
+        try:
+            return find_weights(checkpoint.entries, network, key, source, labels_source)
+        except LoadError as error:
+            misfit = error
+    weights = find_head(checkpoint.entries, network, key, head, source)
+    if weights is None:
+        raise misfit
+    return weights
+
+
 def _kwargs(checkpoint: Checkpoint, settings: Settings, source: Path) -> Iterator[dict[str, Any]]:
     """The arguments of timm.create_model to try, the likeliest first: a recipe's win over the checkpoint's."""
     said, given = checkpoint.facts.model_kwargs, settings.model_kwargs
+    if (channels := {**said, **given}.get("in_chans", 3)) != 3:
+        raise LoadError(source, f"in_chans: {channels}, expected 3: photos are served as RGB")
     yield {**said, **given}
     size = parse_image_size(checkpoint.facts.image_size, f"{source}: image_size")
     if size is not None and "img_size" not in {**said, **given}:
@@ -108,6 +131,9 @@ def _kwargs(checkpoint: Checkpoint, settings: Settings, source: Path) -> Iterato
     if "global_pool" in said:
         # timm writes it beside architectures that do not take it.
         yield {**{name: value for name, value in said.items() if name != "global_pool"}, **given}
+    if "global_pool" not in given:
+        # Its last layer is twice as wide as with any other.
+        yield {**said, **given, "global_pool": "catavgmax"}
 
 
 def checkpoint_thresholds(checkpoint: Checkpoint, labels: tuple[str, ...], source: object) -> list[float]:

@@ -77,28 +77,33 @@ def find_weights(
     where some are not finite.
     """
     wanted = {name: tensor.shape for name, tensor in network.state_dict().items()}
-    candidates = [
-        candidate
-        for entry, tensors in entries.items()
-        for candidate in _candidates(entry, tensors, wanted)
-        if key is None or f"{candidate.place}.".startswith(f"{key}.")
-    ]
+    candidates = candidates_of(entries, wanted, key)
     if key is not None and not candidates:
         raise LoadError(source, f"{key}: no such weights there, the file has {listed([*entries]) or 'none'}")
-    fitting = sorted((candidate for candidate in candidates if candidate.fits), key=_rank)
+    fitting = sorted((candidate for candidate in candidates if candidate.fits), key=rank)
     if not fitting:
         _check_label_count(candidates, wanted, _classifier(network), labels_source)
         raise LoadError(source, _misfit(candidates, wanted, entries))
     chosen, *rest = fitting
     others = [other for other in rest if not _same(chosen, other)]
     tensors = {name: chosen.tensors.get(name, own) for name, own in network.state_dict().items()}
-    _check_numbers({name: chosen.tensors[name] for name in wanted if name in chosen.tensors}, source)
+    check_numbers({name: chosen.tensors[name] for name in wanted if name in chosen.tensors}, source)
     left_out = _left_out(entries, chosen, fitting, wanted)
     return Weights(tensors, chosen.place, tuple(other.place for other in others), left_out)
 
 
 def listed(names: list[str] | tuple[str, ...], most: int = 5) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def candidates_of(entries: Mapping[str, Tensors], wanted: Mapping[str, torch.Size], key: str | None) -> list[Candidate]:
+    """All places that have a good part of the wanted tensors, in the file's order."""
+    return [
+        candidate
+        for entry, tensors in entries.items()
+        for candidate in _candidates(entry, tensors, wanted)
+        if key is None or f"{candidate.place}.".startswith(f"{key}.")
+    ]
 
 
 def _candidates(entry: str, tensors: Tensors, wanted: Mapping[str, torch.Size]) -> list[Candidate]:
@@ -130,7 +135,8 @@ def _candidate(
     )
 
 
-def _rank(candidate: Candidate) -> tuple[bool, int]:
+def rank(candidate: Candidate) -> tuple[bool, int]:
+    """The first in this order is taken."""
     first = candidate.entry.split(".")[0]
     averaged = AVERAGED.search(candidate.place) is not None
     return not averaged, KEYS.index(first) if first in KEYS else len(KEYS)
@@ -149,7 +155,8 @@ def _left_out(
     return tuple(name for name in entries[chosen.entry] if INNER.sub("", name) not in used)
 
 
-def _check_numbers(tensors: Tensors, source: Path) -> None:
+def check_numbers(tensors: Tensors, source: Path) -> None:
+    """Raises LoadError, which names the tensor, where one has no numbers or some that are not finite."""
     for name, tensor in tensors.items():
         if tensor.is_meta:
             raise LoadError(source, f"{name}: on the meta device, which holds no numbers; expected the trained weights")
@@ -193,7 +200,11 @@ def _misfit(candidates: list[Candidate], wanted: Mapping[str, torch.Size], entri
         counts = f"({len(best.missing)} missing, {len(best.extra)} extra)"
         return f"{first}, expected the {len(wanted)} tensors of it{under} {counts}"
     name = best.misshapen[0]
+    given, expected = best.tensors[name].shape, wanted[name]
+    if len(given) == len(expected) == 4 and given[0] == expected[0] and given[2:] == expected[2:]:
+        trained = f"trained on images of {given[1]} channels (in_chans)"
+        return f"{name}: shape {list(given)}: {trained}, expected {expected[1]}: photos are served as RGB"
     hint = ""
     if "pos_embed" in name:
         hint = "; if it was trained at another image size: handler: {model_kwargs: {img_size: SIDE}} in a recipe"
-    return f"{name}: shape {list(best.tensors[name].shape)}, expected {list(wanted[name])}{hint}"
+    return f"{name}: shape {list(given)}, expected {list(expected)}{hint}"
