@@ -18,7 +18,8 @@ from handler.settings import Settings
 from scripts.archive.checkpoint import Checkpoint, read_checkpoint
 from scripts.archive.facts import architecture_name
 from scripts.archive.ingredients import checkpoint_thresholds, fit
-from scripts.archive.sources import parse_image_size, parse_labels, read_labels_file
+from scripts.archive.labels import parse_labels, read_labels_file
+from scripts.archive.sources import parse_image_size
 from scripts.archive.weights import listed
 
 

@@ -21,13 +21,12 @@ from handler.thresholds import parse_thresholds
 from scripts.archive.checkpoint import Checkpoint, read_checkpoint
 from scripts.archive.facts import architecture_name
 from scripts.archive.heads import find_head
+from scripts.archive.labels import parse_labels, read_labels_file
 from scripts.archive.measured import Calibrated, read_calibrated
 from scripts.archive.recipe import Recipe
 from scripts.archive.sources import (
     parse_image_size,
-    parse_labels,
     pipeline_from_timm,
-    read_labels_file,
     read_thresholds_file,
 )
 from scripts.archive.weights import Weights, find_weights, listed

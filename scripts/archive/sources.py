@@ -1,6 +1,5 @@
-"""Reads labels, thresholds, image sizes and preprocessing in the forms that people have them."""
+"""Reads thresholds, image sizes and preprocessing in the forms that people have them."""
 
-import csv
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,46 +17,18 @@ from numpy.typing import NDArray
 from timm.data.config import resolve_data_config
 
 from handler.errors import LoadError
-from handler.files import read_json, read_text, read_yaml
-from handler.labels import check_labels, labels_from_index
+from handler.files import read_json, read_yaml
 from handler.thresholds import EXPECTED_FILE, parse_thresholds
 
 CHANNELS = 3
 INTERPOLATIONS = {"bicubic": cv2.INTER_CUBIC, "bilinear": cv2.INTER_LINEAR, "nearest": cv2.INTER_NEAREST}
 
 
-def parse_labels(given: Any, source: object) -> tuple[str, ...]:
-    """A list of names, {index: name}, or {name: index} as torchvision's class_to_idx has it."""
-    if isinstance(given, dict):
-        if all(type(value) is int for value in given.values()):
-            given = {str(index): name for name, index in given.items()}
-        return labels_from_index(given, source)
-    if not isinstance(given, list | tuple):
-        raise LoadError(source, "expected a list of names or a mapping of index to name")
-    return check_labels(given, source)
-
-
-def read_labels_file(path: Path) -> tuple[str, ...]:
-    """.txt: one name per line. .json: a list or a mapping. .csv: a column `name` or `label`, and optionally `index`."""
-    if path.suffix == ".json":
-        return parse_labels(read_json(path, "labels"), path)
-    text = read_text(path, "labels as .txt, .json or .csv")
-    if path.suffix == ".txt":
-        return check_labels([line.strip() for line in text.rstrip().splitlines()], path)
-    if path.suffix == ".csv":
-        rows = list(csv.DictReader(text.splitlines()))
-        column = next((name for name in ("name", "label") if rows and name in rows[0]), None)
-        if column is None:
-            raise LoadError(path, "expected a header with a column 'name' or 'label'")
-        if "index" in rows[0]:
-            return labels_from_index({row["index"].strip(): row[column] for row in rows}, path)
-        return check_labels([row[column] for row in rows], path)
-    raise LoadError(path, f"{path.suffix or 'no suffix'}, expected labels as .txt, .json or .csv")
-
-
 def read_thresholds_file(path: Path, labels: tuple[str, ...]) -> NDArray[np.float64]:
     """A JSON or YAML file with one number, a list in the labels' order, or a mapping by label."""
-    return parse_thresholds(read_yaml(path, EXPECTED_FILE), labels, path)
+    # YAML reads the 1e-05 of a JSON file as text.
+    read = read_json if path.suffix == ".json" else read_yaml
+    return parse_thresholds(read(path, EXPECTED_FILE), labels, path)
 
 
 def parse_image_size(given: Any, source: object) -> tuple[int, int] | None:

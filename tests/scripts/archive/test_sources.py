@@ -15,9 +15,7 @@ from handler.errors import LoadError
 from handler.preprocess import make_pipeline
 from scripts.archive.sources import (
     parse_image_size,
-    parse_labels,
     pipeline_from_timm,
-    read_labels_file,
     read_thresholds_file,
 )
 from scripts.build_demo import feline_network
@@ -25,52 +23,8 @@ from scripts.build_demo import feline_network
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [
-        ("labels.txt", "ant\nbee\nlarge cat\n"),
-        ("labels.txt", "\ufeffant\r\nbee\r\nlarge cat\r\n\r\n"),
-        ("labels.json", '["ant", "bee", "large cat"]'),
-        ("labels.json", '\ufeff["ant", "bee", "large cat"]'),
-        ("labels.json", '{"1": "bee", "0": "ant", "2": "large cat"}'),
-        ("labels.json", '{"large cat": 2, "ant": 0, "bee": 1}'),
-        ("labels.csv", "name\nant\nbee\nlarge cat\n"),
-        ("labels.csv", 'index,label\n2,"large cat"\n0,ant\n1,bee\n'),
-    ],
+    [("t.json", "[0.1, 0.2]"), ("t.yaml", "bee: 0.2\nant: 0.1\n"), ("t.json", '{\n\t"ant": 1e-1, "bee": 2e-01}')],
 )
-def test_label_files(tmp_path: Path, name: str, content: str) -> None:
-    (tmp_path / name).write_text(content, newline="")
-    assert read_labels_file(tmp_path / name) == ("ant", "bee", "large cat")
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("labels.txt", "ant\n\nbee", "labels.txt: label 1: ''"),
-        ("labels.txt", "ant\nant", "labels.txt: label 1: 'ant' again"),
-        ("labels.txt", "", "labels.txt: no labels"),
-        ("labels.json", "{", "labels.json: not valid JSON"),
-        ("labels.json", "5", "labels.json: expected a list"),
-        ("labels.csv", "breed\nant", "labels.csv: expected a header with a column 'name' or 'label'"),
-        ("labels.csv", "index,name\n0,ant\n2,bee", "labels.csv: 1: missing"),
-        ("labels.xml", "<a/>", "labels.xml: .xml, expected labels as .txt, .json or .csv"),
-    ],
-)
-def test_wrong_label_files(tmp_path: Path, name: str, content: str, message: str) -> None:
-    (tmp_path / name).write_text(content)
-    with pytest.raises(LoadError) as caught:
-        read_labels_file(tmp_path / name)
-    assert message in str(caught.value)
-
-
-def test_missing_label_file(tmp_path: Path) -> None:
-    with pytest.raises(LoadError, match=r"labels.txt: missing"):
-        read_labels_file(tmp_path / "labels.txt")
-
-
-def test_integer_keys_as_yaml_has_them() -> None:
-    assert parse_labels({0: "ant", 1: "bee"}, "here") == ("ant", "bee")
-
-
-@pytest.mark.parametrize(("name", "content"), [("t.json", "[0.1, 0.2]"), ("t.yaml", "bee: 0.2\nant: 0.1\n")])
 def test_threshold_files(tmp_path: Path, name: str, content: str) -> None:
     (tmp_path / name).write_text(content)
     assert read_thresholds_file(tmp_path / name, ("ant", "bee")).tolist() == [0.1, 0.2]
