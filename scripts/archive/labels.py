@@ -57,8 +57,10 @@ def parse_labels(given: Any, source: object) -> tuple[str, ...]:
 
 
 def read_labels_file(path: Path) -> tuple[str, ...]:
-    """.txt: one name per line. .json, .yaml: what `parse_labels` takes. .csv, .tsv: a column of names, and one of indices
-    if it is there. Raises LoadError."""
+    """.txt: one name per line. .json, .yaml: what `parse_labels` takes. .csv, .tsv: names, perhaps with indices.
+
+    Raises LoadError.
+    """
     text = _read(path)
     if path.suffix == ".json":
         return parse_labels(_parse_json(text, path), path)
