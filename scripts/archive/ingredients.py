@@ -44,7 +44,7 @@ class Ingredients:
     network: torch.nn.Module  # with the checkpoint's weights
     preprocessing: dict[str, Any]  # a serialized albumentations pipeline
     notes: tuple[tuple[str, str], ...]  # what was taken from where, for the person who builds
-    shrinks_by_averaging: bool  # whether the pipeline begins with a resize by area averaging
+    averaging_side: int | None  # pixels that the pipeline's first resize needs, if it shrinks by means
 
 
 def gather(recipe: Recipe) -> Ingredients:
@@ -60,10 +60,10 @@ def gather(recipe: Recipe) -> Ingredients:
     preprocessing, preprocessing_source = _preprocessing(recipe, checkpoint, network, settings)
     pipeline = make_pipeline(preprocessing, preprocessing_source)
     _check_forward(network, probe(pipeline, preprocessing_source), len(labels), preprocessing_source)
-    averages = pipeline.resize is not None and pipeline.resize.averages
-    notes = [("taken", str(fitted.weights))]
+    side = pipeline.resize.shortest_side if pipeline.resize is not None and pipeline.resize.averages else None
+    notes = [("taken", str(fitted.weights)), ("transform", _described(recipe, checkpoint, preprocessing_source))]
     notes += [("left out", f"objects of {listed(checkpoint.unread)}")] if checkpoint.unread else []
-    return Ingredients(settings, server, labels, thresholds, calibrated, network, preprocessing, tuple(notes), averages)
+    return Ingredients(settings, server, labels, thresholds, calibrated, network, preprocessing, tuple(notes), side)
 
 
 @dataclass(frozen=True)
@@ -180,6 +180,8 @@ def _thresholds(
 def _preprocessing(
     recipe: Recipe, checkpoint: Checkpoint, network: torch.nn.Module, settings: Settings
 ) -> tuple[dict[str, Any], object]:
+    if recipe.preprocessing is not None and (recipe.transform or recipe.resize != "pillow"):
+        raise LoadError("recipe", "resize, transform: of timm's transform, expected none beside a pipeline")
     if isinstance(recipe.preprocessing, Path):
         return read_yaml(recipe.preprocessing, "a serialized albumentations pipeline"), recipe.preprocessing
     if recipe.preprocessing is not None:
@@ -188,7 +190,20 @@ def _preprocessing(
         size = parse_image_size(settings.model_kwargs["img_size"], "recipe: handler.model_kwargs.img_size")
     else:
         size = parse_image_size(checkpoint.facts.image_size, f"{recipe.checkpoint}: image_size")
-    return pipeline_from_timm(network, size, "recipe", checkpoint.facts.transform), f"timm: {settings.architecture}"
+    transform = {**checkpoint.facts.transform, **recipe.transform}
+    source = f"timm: {settings.architecture}"
+    return pipeline_from_timm(network, size, source, transform, recipe.resize), source
+
+
+def _described(recipe: Recipe, checkpoint: Checkpoint, source: object) -> str:
+    if recipe.preprocessing is not None:
+        return f"the pipeline of {source}"
+    where = dict.fromkeys(checkpoint.facts.transform, "the checkpoint") | dict.fromkeys(recipe.transform, "the recipe")
+    said = {**checkpoint.facts.transform, **recipe.transform}
+    changes = [f"{key} {value} of {where[key]}" for key, value in said.items()]
+    rest = "the rest of it" if changes else "all of it"
+    how = "by area averaging" if recipe.resize == "area" else "as Pillow does"
+    return f"timm's, resized {how}: {', '.join([*changes, rest])} as timm has it for the architecture"
 
 
 def _check_forward(network: torch.nn.Module, shape: tuple[int, int, int], classes: int, source: object) -> None:

@@ -18,6 +18,7 @@ from timm.data.config import resolve_data_config
 
 from handler.errors import LoadError
 from handler.files import read_json, read_yaml
+from handler.pillow import INTERPOLATION_NAMES, CropOrPad, PillowResize
 from handler.thresholds import EXPECTED_FILE, parse_thresholds
 
 CHANNELS = 3
@@ -60,33 +61,56 @@ def pipeline_from_timm(
     image_size: tuple[int, int] | None,
     source: object,
     transform: Mapping[str, Any] | None = None,
+    resize: str = "pillow",
 ) -> dict[str, Any]:
     """timm's evaluation transform for this network, as a serialized albumentations pipeline.
 
     image_size: height and width in pixels; None for the architecture's own. transform: arguments of timm's transform
-    that differ from the architecture's: mean, std, interpolation, crop_pct, crop_mode.
-    Photos are enlarged by the interpolation that timm names, and always shrunk by area averaging: unlike Pillow's,
-    OpenCV's other interpolations skip pixels without smoothing first. Raises LoadError where albumentations has no
-    counterpart.
+    that differ from the architecture's: mean, std, interpolation, crop_pct, crop_mode. resize: `pillow` for the same
+    pixels as timm's (timm.data.transforms_factory.transforms_imagenet_eval); `area` to shrink by area averaging, and to
+    enlarge by OpenCV's interpolation of that name. Raises LoadError.
     """
     asked = {**(transform or {}), **({"input_size": (CHANNELS, *image_size)} if image_size else {})}
     config = resolve_data_config(asked, model=network)  # type: ignore[no-untyped-call]
+    for name in ("mean", "std"):
+        if not all(0 <= number <= 1 for number in config[name]):
+            raise LoadError(source, f"{name}: {list(config[name])}, expected numbers from 0 to 1; or --preprocessing")
+    steps = (_pillow_steps if resize == "pillow" else _area_steps)(config, source)
+    return A.to_dict(A.Compose([*steps, A.Normalize(config["mean"], config["std"]), ToTensorV2()]))  # type: ignore[no-any-return]
+
+
+def _pillow_steps(config: Mapping[str, Any], source: object) -> list[A.BasicTransform]:
+    _, height, width = config["input_size"]
+    mode, interpolation = config["crop_mode"], config["interpolation"]
+    if interpolation not in INTERPOLATION_NAMES:
+        raise LoadError(source, f"interpolation: {interpolation}, expected one of {', '.join(INTERPOLATION_NAMES)}")
+    target = [math.floor(side / config["crop_pct"]) for side in (height, width)]
+    modes = {"squash": "exact", "border": "fit"}
+    how = modes.get(mode, "shorter" if target[0] == target[1] else "cover")
+    fill = tuple(round(255 * value) for value in config["mean"]) if mode == "border" else (0, 0, 0)
+    return [
+        PillowResize(target[0], target[1], mode=how, interpolation=interpolation),
+        CropOrPad(height, width, fill=fill),
+    ]
+
+
+def _area_steps(config: Mapping[str, Any], source: object) -> list[A.BasicTransform]:
+    """OpenCV's other interpolations skip pixels without smoothing first."""
     _, height, width = config["input_size"]
     interpolation = INTERPOLATIONS.get(config["interpolation"])
     mode = config["crop_mode"]
     if interpolation is None or mode not in ("center", "squash"):
         raise LoadError(
             source,
-            f"preprocessing: timm's {config['interpolation']} with {mode} crop has no counterpart here; "
-            "expected an albumentations pipeline",
+            f"resize: area, with {config['interpolation']} and {mode} crop has no counterpart; "
+            "expected no resize, or an albumentations pipeline",
         )
-    resized = [math.floor(side / config["crop_pct"]) for side in (height, width)]
+    target = [math.floor(side / config["crop_pct"]) for side in (height, width)]
     shared = {"interpolation": interpolation, "area_for_downscale": "image"}
     if mode == "squash":
-        resize = A.Resize(*resized, **shared)
+        resize = A.Resize(*target, **shared)
     elif height == width:
-        resize = A.SmallestMaxSize(resized[0], **shared)
+        resize = A.SmallestMaxSize(target[0], **shared)
     else:  # the smallest size that covers both sides, with the photo's aspect ratio
-        resize = A.SmallestMaxSize(max_size_hw=tuple(resized), **shared)
-    steps = [resize, A.CenterCrop(height, width), A.Normalize(config["mean"], config["std"]), ToTensorV2()]
-    return A.to_dict(A.Compose(steps))  # type: ignore[no-any-return]
+        resize = A.SmallestMaxSize(max_size_hw=tuple(target), **shared)
+    return [resize, A.CenterCrop(height, width)]
