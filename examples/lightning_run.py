@@ -4,8 +4,8 @@
     .venv/bin/python examples/lightning_run.py --output build/lightning
 
 It takes seconds on a CPU. The network learns which of four photos of scikit-image are in an image. This is good for
-nothing but to show the way from a LightningModule to a .mar. `convert` is the part to copy: Lightning saves the weights
-under the name of the module's attribute for the network, here `model.`, and timm's names have no such prefix.
+nothing but to show the way from a LightningModule to a .mar: scripts/build_archive.py takes Lightning's own .ckpt. It
+finds the network in it by timm's names, and the architecture and labels among the hyperparameters.
 """
 
 import argparse
@@ -110,27 +110,6 @@ def train(directory: Path, epochs: int, size: int) -> Path:
     return Path(best.best_model_path)
 
 
-def convert(checkpoint: Path, target: Path, attribute: str = "model") -> None:
-    """A Lightning .ckpt → a checkpoint that scripts/build_archive.py takes without further flags.
-
-    attribute: the LightningModule's name for the network. What is beside it (metrics, losses, the optimizer) stays out.
-    """
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    prefix = f"{attribute}."
-    weights = {
-        name.removeprefix(prefix): tensor for name, tensor in content["state_dict"].items() if name.startswith(prefix)
-    }
-    parameters = content["hyper_parameters"]
-    torch.save(
-        {
-            "state_dict": weights,
-            "class_names": parameters["labels"],
-            "config": {"architecture": parameters["architecture"]},
-        },
-        target,
-    )
-
-
 def package(checkpoint: Path, archive: Path) -> None:
     """Runs the command line that docs/packaging.md describes."""
     pipeline = archive.parent / "validation_pipeline.json"
@@ -151,8 +130,7 @@ def main() -> None:
     directory = options.output.resolve()
     directory.mkdir(parents=True, exist_ok=True)
     checkpoint = train(directory, options.epochs, options.size)
-    convert(checkpoint, directory / "checkpoint.pt")
-    package(directory / "checkpoint.pt", directory / "photos.mar")
+    package(checkpoint, directory / "photos.mar")
     print(f"serve it with: make serve ARCHIVE={directory / 'photos.mar'}")
 
 

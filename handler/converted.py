@@ -48,7 +48,7 @@ def import_openvino() -> Any:
 def origin(digests: Mapping[str, str], settings: Settings, classes: int) -> str:
     """SHA-256 of all that a converted network depends on. digests: those of an archive's files."""
     parts = [digests.get(name) for name in (WEIGHTS_FILE, PREPROCESSING_FILE)]
-    text = json.dumps([*parts, settings.architecture, settings.model_kwargs, classes], sort_keys=True)
+    text = json.dumps([*parts, settings.architecture, settings.model_kwargs, settings.head, classes], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -7,6 +7,8 @@ from handler.errors import LoadError
 from handler.files import read_json
 
 LABELS_FILE = "index_to_name.json"
+# What Python counts as not printable, and names have: a no-break space, and what joins letters and emoji.
+JOINERS = dict.fromkeys(map(ord, "\u00a0\u200c\u200d"))
 EXPECTED = '{"0": name, "1": name, …}'
 
 
@@ -34,7 +36,7 @@ def check_labels(names: Sequence[object], source: object) -> tuple[str, ...]:
         raise LoadError(source, "no labels, expected at least one")
     seen: dict[str, int] = {}
     for index, name in enumerate(names):
-        if not isinstance(name, str) or not name.strip() or not name.isprintable():
+        if not isinstance(name, str) or not name.strip() or not name.translate(JOINERS).isprintable():
             raise LoadError(source, f"label {index}: {name!r}, expected a non-empty printable string")
         if name in seen:
             raise LoadError(

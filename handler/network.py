@@ -1,5 +1,7 @@
 """timm + safetensors: the network as Python runs it. The only module that imports timm, which takes seconds."""
 
+import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,11 @@ from safetensors.torch import load_file
 
 from handler.contents import WEIGHTS_FILE
 from handler.errors import LoadError, one_line
+from handler.head import attach_head
 from handler.settings import Settings
 
+# Arguments of timm.create_model that read files or ask the network, and those that are set here.
+LOADING = re.compile(r"pretrained\w*|checkpoint\w*|cache_dir|scriptable|exportable|no_jit|features_only|num_classes")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -42,16 +47,24 @@ def load_network(
 ) -> Forward:
     """That of an unpacked archive, ready to classify. Raises LoadError. source: what names the settings."""
     network = create_network(settings.architecture, classes, settings.model_kwargs, source)
-    load_weights(network, read_weights(directory), directory / WEIGHTS_FILE)
+    tensors = read_weights(directory)
+    if settings.head:
+        attach_head(network, settings.head, tensors, source)
+    load_weights(network, tensors, directory / WEIGHTS_FILE)
     return Forward(network, normalise, settings.precision).on(device)
 
 
 def create_network(architecture: str, classes: int, model_kwargs: dict[str, Any], source: object) -> torch.nn.Module:
     """Makes the network without weights; raises LoadError where timm doesn't know the name or its arguments."""
     if not timm.is_model(architecture):
-        near = ", ".join(timm.list_models(f"*{architecture}*")[:3]) or "a name from timm.list_models()"
+        known = timm.list_models(f"*{architecture}*") or get_close_matches(architecture, timm.list_models())
+        near = ", ".join(known[:3]) or "a name from timm.list_models()"
         raise LoadError(
             source, f"architecture: {architecture}, expected a name that timm {timm.__version__} knows: {near}"
+        )
+    if loading := sorted(key for key in model_kwargs if LOADING.fullmatch(key)):
+        raise LoadError(
+            source, f"model_kwargs: {loading[0]}: loads, fetches or changes the weights, expected none of it"
         )
     try:
         # The names are checked above, so no hub is ever asked.

@@ -4,6 +4,7 @@ The file holds what `albumentations.to_dict` returns, so it names transforms of 
 """
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
 import albumentations as A
 import albumentations.pytorch
+
+from handler.pillow import PillowResize
 
 # Wide, tall and small photos, (height, width): all must come out in one shape.
 PROBES = ((300, 451), (451, 300), (64, 64))
@@ -51,7 +54,7 @@ class Resize:
     """The resize with which a pipeline begins."""
 
     shortest_side: int  # pixels that it needs of the shorter side
-    averages: bool  # whether it shrinks by area averaging, as a JPEG decoder does
+    averages: bool  # whether it shrinks by means of all pixels, as a JPEG decoder does
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,10 @@ def make_pipeline(serialized: Any, source: object) -> Pipeline:
         raise LoadError(source, "transform: missing, expected what albumentations.to_dict returns")
     _check_certain(serialized["transform"], source)
     try:
-        transform = A.from_dict(serialized)
+        with warnings.catch_warnings():
+            # albumentations only warns of an argument that it does not know, and goes on without it.
+            warnings.filterwarnings("error", message=r"Argument\(s\) ")
+            transform = A.from_dict(serialized)
     except Exception as error:  # from_dict raises what the transforms' own validation raises
         raise LoadError(source, f"transform: {one_line(error)}, expected albumentations transforms") from None
     steps = list(transform) if isinstance(transform, A.Compose) else [transform]
@@ -108,6 +114,8 @@ def make_pipeline(serialized: Any, source: object) -> Pipeline:
 
 
 def _resize(step: Any) -> Resize | None:
+    if isinstance(step, PillowResize):
+        return Resize(step.height if step.mode == "shorter" else max(step.height, step.width), step.smooths)
     if isinstance(step, A.Resize):
         side = max(step.height, step.width)
     elif isinstance(step, A.SmallestMaxSize | A.LongestMaxSize) and isinstance(step.max_size, int):

@@ -54,7 +54,8 @@ def _fits(entry: "Field[Any]", value: object) -> bool:
         return isinstance(value, bool)
     if entry.type is str:
         return isinstance(value, str) and bool(value)
-    return isinstance(value, list) and all(type(item) is int for item in value)
+    kind = str if entry.type == list[str] else int
+    return isinstance(value, list) and all(type(item) is kind for item in value)
 
 
 def _choices(entry: "Field[Any]") -> tuple[str, ...]:
@@ -70,7 +71,12 @@ def _expectation(entry: "Field[Any]") -> str:
         return f"{'a number' if entry.type is float else 'an integer'} from {low} to {high}"
     if choices := _choices(entry):
         return " or ".join(choices)
-    kinds: dict[Any, str] = {bool: "true or false", str: "a string", dict[str, Any]: "a mapping"}
+    kinds: dict[Any, str] = {
+        bool: "true or false",
+        str: "a string",
+        dict[str, Any]: "a mapping",
+        list[str]: "a list of names",
+    }
     return kinds.get(entry.type, "a list of integers")
 
 

@@ -34,6 +34,8 @@ class Settings:
 
     architecture: str  # a name that timm.create_model knows
     model_kwargs: dict[str, Any] = field(default_factory=dict)  # further arguments of timm.create_model
+    # Layers in the place of the architecture's last one, in order, by the names in head.py. Empty: the architecture's.
+    head: list[str] = field(default_factory=list)
     fallback: Literal["none", "best_label"] = "none"  # what an image gets whose scores are all below the thresholds
     top_k: int = bounded(5, 1, 100_000)  # how many of the best scores are listed unless the request says
     self_check: bool = True  # classify the golden inputs before serving

@@ -11,6 +11,7 @@ from typing import Any
 
 from handler.contents import sha256
 from handler.errors import LoadError
+from scripts.archive.ingredients import gather
 from scripts.archive.mar import archiver_command, check_target, pack, read_date
 from scripts.archive.recipe import Recipe, read_recipe
 from scripts.archive.stage import write_stage
@@ -64,7 +65,10 @@ def build_stage(recipe: Recipe, stage: Path) -> None:
 
 def _report(recipe: Recipe, stage: Path) -> None:
     print(f"reading    {recipe.checkpoint}", flush=True)
-    written = write_stage(recipe, stage)
+    ingredients = gather(recipe)
+    for what, note in ingredients.notes:
+        print(f"{what:10} {note}")
+    written = write_stage(recipe, stage, ingredients)
     classifier = written.classifier
     shape = " x ".join(str(side) for side in classifier.input_shape)
     print(f"model      {recipe.name} {recipe.version}: {classifier.settings.architecture}, input {shape}")
@@ -90,11 +94,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--recipe", type=Path, metavar="YAML", help="a file with any of the keys below; flags win over it")
-    add("--checkpoint", metavar="FILE", help=".pt, .pth or .safetensors")
+    add("--checkpoint", metavar="FILE", help="what a trainer saved, or a folder of the Hugging Face hub")
     add(
         "--state-dict-key",
         metavar="KEY",
-        help="the checkpoint's entry with the weights (default: averaged ones if it has them)",
+        help="the checkpoint's entry with the weights, and a prefix of their names (default: what fits)",
     )
     add("--name", help="the model's name in URLs")
     add("--version", help="the model's version (default: 1.0)")
@@ -103,7 +107,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--thresholds", type=_thresholds, metavar="NUMBER|FILE", help="default: the checkpoint's, else 0.5")
     add("--calibration", metavar="FILE", help="from scripts/calibrate.py: calibration and thresholds")
     add("--card", metavar="FILE", help="from scripts/evaluate.py: the model's quality, which the server shows")
-    add("--preprocessing", metavar="FILE|timm", help="a serialized albumentations pipeline (default: timm's)")
+    add("--preprocessing", metavar="FILE|timm|torchvision", help="an albumentations pipeline (default: timm's)")
+    add("--resize", choices=("pillow", "area"), help="of timm's transform (default: pillow, as timm does it)")
     add("--golden", nargs="+", metavar="IMAGE", help="photos that the server classifies before it serves")
     add("--licence", help="shown by the server")
     add("--notes", help="shown by the server: anything that users should know")

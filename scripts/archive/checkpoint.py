@@ -1,131 +1,134 @@
-"""Reads a training checkpoint: its tensors, and what else it holds of the model. No other module reads pickles."""
+"""Reads what a trainer saved: all tensors in it, and what else it says of the model."""
 
-import argparse
-import codecs
-import pickle
-import re
-import warnings
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from handler.errors import LoadError, one_line
+from handler.files import read_json, read_yaml
+from scripts.archive.facts import Facts, find_facts, holds_tensors
+from scripts.archive.unpickling import entries_of, saving, unpickle
 
-# Entries in which trainers keep the weights; averaged ones come first, as in timm.
-WEIGHT_KEYS = ("state_dict_ema", "state_dict", "model_state_dict", "model")
-# Prefixes that torch.compile and DataParallel add to the names.
-WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.)+")
-# The classes and functions in pickled NumPy arrays and numbers. NumPy 1 had other names for the functions, which torch
-# can map from 2.6 on.
-MAKERS: tuple[Any, ...] = (np.asarray(0).__reduce__()[0], np.float64(0).__reduce__()[0])
-NUMPY: list[Any] = [
-    *(np.ndarray, np.dtype, codecs.encode, *MAKERS),
-    *(type(np.dtype(kind)) for kind in ("bool", "int32", "int64", "float32", "float64", "str")),
-]
-if torch.__version__ >= "2.6":  # TorchVersion compares numbers, not text
-    NUMPY += [(maker, f"numpy.{core}.multiarray.{maker.__name__}") for maker in MAKERS for core in ("_core", "core")]
+DEPTH = 4  # of mappings in which weights are looked for
+# What a folder of weights may hold, in the order in which it is looked for; `save_pretrained` of timm, transformers and
+# accelerate write the first and second pair, the latter two with an index where there are several files.
+INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+WHOLES = ("model.safetensors", "pytorch_model.bin", "timm_model.bin")
+EXPECTED = "a checkpoint (.pt, .pth, .ckpt, .bin or .safetensors), or a folder with model.safetensors or an index"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    tensors: dict[str, torch.Tensor]
-    key: str | None  # the entry with the tensors; None if the file is the state_dict itself
-    architecture: str | None = None
-    labels: Any = None
-    thresholds: Any = None
-    image_size: Any = None
+    entries: Mapping[str, Mapping[str, torch.Tensor]]  # each mapping with tensors, by its keys joined with dots
+    facts: Facts = field(default_factory=Facts)
+    unread: tuple[str, ...] = ()  # the classes of objects that were not built
 
 
-def read_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
-    """Reads .pt, .pth or .safetensors.
-
-    key: the entry with the weights; by default the first of WEIGHT_KEYS that is there. Raises LoadError.
-    """
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Reads a file, a folder of the Hugging Face hub, or an index of parts. Raises LoadError."""
+    if path.is_dir():
+        path = _of_folder(path)
     if not path.is_file():
-        raise LoadError(path, "missing, expected a checkpoint (.pt, .pth or .safetensors)")
-    if path.suffix == ".safetensors":
-        try:
-            return Checkpoint(_unwrap(load_file(path)), None)
-        except SafetensorError as error:
-            raise LoadError(path, f"not a safetensors file: {error}") from None
-    content = _unpickle(path)
-    if not isinstance(content, Mapping):
+        raise LoadError(path, f"missing, expected {EXPECTED}")
+    said: dict[str, Any] = {}
+    unread: list[str] = []
+    content: Any
+    if path.name.endswith(".index.json"):
+        content = _read_parts(path)
+    elif path.suffix == ".safetensors":
+        content, said = _read_safetensors(path)
+    else:
+        content, unread = unpickle(path)
+    held = entries_of(content)
+    if held is None:
         raise LoadError(path, f"holds a {type(content).__name__}, expected a state_dict or a mapping that has one")
-    keys = (key,) if key else WEIGHT_KEYS
-    used = next((name for name in keys if isinstance(content.get(name), Mapping)), None)
-    if key and used is None:
-        raise LoadError(path, f"{key}: no state_dict there, the file has {_names(content)}")
-    tensors = content[used] if used else content
-    if not tensors or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
-        raise LoadError(
-            path, f"no state_dict: expected one at the top or under {', '.join(keys)}; it has {_names(content)}"
-        )
-    if meta := [name for name, tensor in tensors.items() if tensor.is_meta]:
-        raise LoadError(path, f"{meta[0]}: on the meta device, which holds no numbers; expected the trained weights")
-    values = _plain_values(content) if used else {}
-    return Checkpoint(
-        _unwrap(tensors),
-        used,
-        architecture=_first(values, str, "architecture", "arch", "model_name", "model"),
-        labels=_first(values, list | tuple | dict, "class_names", "labels", "classes"),
-        thresholds=_first(values, float | list | tuple | dict, "thresholds", "threshold"),
-        # A single `input_size` is as often the number of features.
-        image_size=_first(values, object, "image_size", "img_size") or _first(values, list | tuple, "input_size"),
-    )
+    entries = dict(_find_tensors(content, "", DEPTH))
+    if not entries:
+        raise LoadError(path, _without_tensors(held, path))
+    # In a state_dict at the top, a buffer named `threshold` or `mean` says nothing.
+    plain = {key: value for key, value in held.items() if not (holds_tensors(held) and isinstance(value, torch.Tensor))}
+    facts = find_facts(plain | said, _beside(path))
+    return Checkpoint(entries, facts, tuple(unread))
 
 
-def _unpickle(path: Path) -> Any:
-    # timm's trainer saves its command line as a Namespace, others save thresholds and metrics as NumPy numbers. These
-    # are plain data and run no code.
-    torch.serialization.add_safe_globals([argparse.Namespace, *NUMPY])
+def _of_folder(folder: Path) -> Path:
+    for name in (*INDICES, *WHOLES):
+        if (folder / name).is_file():
+            return folder / name
+    if any(folder.glob("*/*_model_states.pt")) or (folder / "zero_to_fp32.py").is_file():
+        raise LoadError(folder, "shards of DeepSpeed; first run: python zero_to_fp32.py . pytorch_model.bin")
+    raise LoadError(folder, f"a folder without {', '.join((*INDICES, *WHOLES))}; expected {EXPECTED}")
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The tensors, and the texts in the file's header, which may hold JSON."""
     try:
-        with warnings.catch_warnings():  # torch warns of newer pickle protocols, which it reads all the same
-            warnings.simplefilter("ignore", UserWarning)
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        forbidden = re.search(r"GLOBAL (\S+)", str(error))
-        what = f"holds a Python object, {forbidden[1]}" if forbidden else "can't be read as tensors"
-        raise LoadError(path, f"{what}; expected tensors and plain values only: save a state_dict") from None
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise LoadError(path, f"not a torch checkpoint: {one_line(error)[:200]}") from None
+        with safe_open(path, framework="pt") as file:
+            texts = file.metadata() or {}
+        return load_file(path), {key: _parsed(text) for key, text in texts.items()}
+    except (SafetensorError, OSError) as error:
+        raise LoadError(path, f"not a safetensors file: {one_line(error)}") from None
 
 
-def _plain_values(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of the checkpoint, of its config and of its args, without state_dicts. The first of these wins."""
-    values: dict[str, Any] = {}
-    for part in (content.get("args"), content.get("config"), content):
-        entries = vars(part) if isinstance(part, argparse.Namespace) else part
-        if isinstance(entries, Mapping):
-            values |= {name: value for name, value in entries.items() if not _is_state_dict(value)}
-    return values
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
-def _is_state_dict(value: Any) -> bool:
-    """A `model` may hold the weights, or the architecture's name."""
-    return isinstance(value, Mapping) and any(isinstance(item, torch.Tensor) for item in value.values())
+def _read_parts(index: Path) -> dict[str, torch.Tensor]:
+    """The tensors of all parts that an index names, and no more and no fewer than it names."""
+    content = read_json(index, "an index of parts")
+    parts = content.get("weight_map") if isinstance(content, Mapping) else None
+    if not isinstance(parts, Mapping) or not all(isinstance(part, str) for part in parts.values()):
+        raise LoadError(index, "weight_map: missing, expected {tensor: file}, as accelerate and transformers write it")
+    tensors: dict[str, torch.Tensor] = {}
+    for name in sorted(set(parts.values())):
+        part = index.parent / name
+        if Path(name).name != name:
+            raise LoadError(index, f"weight_map: {name}: leads elsewhere, expected files beside the index")
+        if not part.is_file():
+            raise LoadError(part, f"missing, expected this part of {index.name}")
+        held = _read_safetensors(part)[0] if part.suffix == ".safetensors" else unpickle(part)[0]
+        tensors |= {key: value for key, value in held.items() if parts.get(key) == name}
+    if absent := [key for key in parts if key not in tensors]:
+        raise LoadError(index, f"{absent[0]}: not in {parts[absent[0]]}, expected it there ({len(absent)} missing)")
+    return tensors
 
 
-def _first(values: Mapping[str, Any], kind: Any, *names: str) -> Any:
-    """The first of these values that is of the kind, with arrays as lists."""
-    for name in names:
-        value = values.get(name)
-        if isinstance(value, torch.Tensor | np.ndarray | np.generic):
-            value = value.tolist()
-        if value is not None and isinstance(value, kind):
-            return value
-    return None
+def _beside(path: Path) -> dict[str, Any]:
+    """config.json of a hub folder, or args.yaml as timm's train.py writes it beside its checkpoints."""
+    config, args = path.with_name("config.json"), path.with_name("args.yaml")
+    if path.name in (*INDICES, *WHOLES) and config.is_file():
+        said = read_json(config, "the model's configuration")
+    elif path.name.endswith(".pth.tar") and args.is_file():
+        said = read_yaml(args, "the arguments of timm's train.py")
+    else:
+        return {}
+    return dict(said) if isinstance(said, Mapping) else {}
 
 
-def _unwrap(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {WRAPPERS.sub("", name): tensor for name, tensor in tensors.items()}
+def _find_tensors(content: Any, place: str, depth: int) -> list[tuple[str, dict[str, torch.Tensor]]]:
+    entries = entries_of(content) or {}
+    tensors = {key: value for key, value in entries.items() if isinstance(value, torch.Tensor) and isinstance(key, str)}
+    found = [(place, tensors)] if tensors else []
+    if depth:
+        for key, value in entries.items():
+            if isinstance(key, str) and entries_of(value):
+                found += _find_tensors(value, f"{place}.{key}".lstrip("."), depth - 1)
+    return found
 
 
-def _names(content: Mapping[Any, Any]) -> str:
+def _without_tensors(content: Mapping[Any, Any], path: Path) -> str:
+    for key, value in content.items():
+        if getattr(value, "is_module", False):
+            return f"{key}: a whole network, a pickled {value.name}; {saving(path)}"
     names = [str(name) for name in content]
-    return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+    return f"no state_dict: no tensors at the top or under {', '.join(names[:8])}{', …' * (len(names) > 8)}"

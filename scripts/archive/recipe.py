@@ -8,9 +8,22 @@ from typing import Any
 
 from handler.errors import LoadError
 from handler.files import read_yaml
+from scripts.archive.facts import TRANSFORM, TRANSFORMS
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")  # valid for torch-model-archiver and in a URL path
 
+# By their names under `preprocessing`: the evaluation transform of timm, and torchvision's Resize(256) and
+# CenterCrop(224), or in that proportion (torchvision.transforms._presets.ImageClassification).
+PRESETS: Mapping[str, dict[str, Any]] = {
+    "timm": {},
+    "torchvision": {
+        "mean": [0.485, 0.456, 0.406],
+        "std": [0.229, 0.224, 0.225],
+        "interpolation": "bilinear",
+        "crop_pct": 0.875,
+        "crop_mode": "center",
+    },
+}
 PATHS = ("checkpoint", "labels", "thresholds", "calibration", "card", "preprocessing")
 
 
@@ -26,7 +39,9 @@ class Recipe:
     thresholds: Path | float | list[float] | dict[str, float] | None = None  # default: the checkpoint's, or 0.5
     calibration: Path | None = None  # written by scripts/calibrate.py; it has thresholds, too
     card: Path | None = None  # written by scripts/evaluate.py
-    preprocessing: Path | dict[str, Any] | None = None  # default: timm's for the architecture
+    preprocessing: Path | dict[str, Any] | None = None  # default: timm's for the architecture, by the three below
+    resize: str = "pillow"  # of timm's transform: area to shrink by area averaging
+    transform: dict[str, Any] = field(default_factory=dict)  # arguments of timm's transform; default: the checkpoint's
     golden: list[Path] = field(default_factory=list)  # default: a gradient and noise
     state_dict_key: str | None = None  # the checkpoint's entry with the weights
     licence: str | None = None
@@ -44,7 +59,9 @@ KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "thresholds": ((str, int, float, list, dict), "a path, a number, a list, or a mapping of label to number"),
     "calibration": ((str,), "a path"),
     "card": ((str,), "a path"),
-    "preprocessing": ((str, dict), "a path, 'timm', or a serialized albumentations pipeline"),
+    "preprocessing": ((str, dict), "a path, 'timm', 'torchvision', or a serialized albumentations pipeline"),
+    "resize": ((str,), "pillow or area"),
+    "transform": ((dict,), f"a mapping with some of {', '.join(TRANSFORM)}"),
     "golden": ((list,), "a list of paths"),
     "state_dict_key": ((str,), "a string"),
     "licence": ((str,), "a string"),
@@ -89,8 +106,15 @@ def _check(values: Mapping[Any, Any], source: object, base: Path) -> dict[str, A
         if not isinstance(value, kinds) or (key == "golden" and not _are_strings(value)):
             raise LoadError(source, f"{key}: {value!r}, expected {expected}")
         checked[key] = _resolve(key, value, base)
-    if checked.get("preprocessing") == "timm":
+    named = checked.get("preprocessing")
+    if isinstance(named, str):  # a file is a path by now
         checked["preprocessing"] = None
+        checked["transform"] = {**PRESETS[named], **checked.get("transform", {})}
+    for key, value in checked.get("transform", {}).items():
+        if key not in TRANSFORM or not TRANSFORMS[key](value):
+            raise LoadError(source, f"transform: {key}: {value!r}, expected {KINDS['transform'][1]}, as timm has them")
+    if checked.get("resize", "area") not in ("pillow", "area"):
+        raise LoadError(source, f"resize: {checked['resize']!r}, expected pillow or area")
     return checked
 
 
@@ -101,6 +125,6 @@ def _are_strings(values: Any) -> bool:
 def _resolve(key: str, value: Any, base: Path) -> Any:
     if key == "golden":
         return [base / path for path in value]
-    if key in PATHS and isinstance(value, str) and value != "timm":
+    if key in PATHS and isinstance(value, str) and value not in PRESETS:
         return base / value
     return value

@@ -1,7 +1,7 @@
-"""Reads labels, thresholds, image sizes and preprocessing in the forms that people have them."""
+"""Reads thresholds, image sizes and preprocessing in the forms that people have them."""
 
-import csv
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,46 +17,19 @@ from numpy.typing import NDArray
 from timm.data.config import resolve_data_config
 
 from handler.errors import LoadError
-from handler.files import read_json, read_text, read_yaml
-from handler.labels import check_labels, labels_from_index
+from handler.files import read_json, read_yaml
+from handler.pillow import INTERPOLATION_NAMES, CropOrPad, PillowResize
 from handler.thresholds import EXPECTED_FILE, parse_thresholds
 
 CHANNELS = 3
 INTERPOLATIONS = {"bicubic": cv2.INTER_CUBIC, "bilinear": cv2.INTER_LINEAR, "nearest": cv2.INTER_NEAREST}
 
 
-def parse_labels(given: Any, source: object) -> tuple[str, ...]:
-    """A list of names, {index: name}, or {name: index} as torchvision's class_to_idx has it."""
-    if isinstance(given, dict):
-        if all(type(value) is int for value in given.values()):
-            given = {str(index): name for name, index in given.items()}
-        return labels_from_index(given, source)
-    if not isinstance(given, list | tuple):
-        raise LoadError(source, "expected a list of names or a mapping of index to name")
-    return check_labels(given, source)
-
-
-def read_labels_file(path: Path) -> tuple[str, ...]:
-    """.txt: one name per line. .json: a list or a mapping. .csv: a column `name` or `label`, and optionally `index`."""
-    if path.suffix == ".json":
-        return parse_labels(read_json(path, "labels"), path)
-    text = read_text(path, "labels as .txt, .json or .csv")
-    if path.suffix == ".txt":
-        return check_labels([line.strip() for line in text.rstrip().splitlines()], path)
-    if path.suffix == ".csv":
-        rows = list(csv.DictReader(text.splitlines()))
-        column = next((name for name in ("name", "label") if rows and name in rows[0]), None)
-        if column is None:
-            raise LoadError(path, "expected a header with a column 'name' or 'label'")
-        if "index" in rows[0]:
-            return labels_from_index({row["index"].strip(): row[column] for row in rows}, path)
-        return check_labels([row[column] for row in rows], path)
-    raise LoadError(path, f"{path.suffix or 'no suffix'}, expected labels as .txt, .json or .csv")
-
-
 def read_thresholds_file(path: Path, labels: tuple[str, ...]) -> NDArray[np.float64]:
     """A JSON or YAML file with one number, a list in the labels' order, or a mapping by label."""
-    return parse_thresholds(read_yaml(path, EXPECTED_FILE), labels, path)
+    # YAML reads the 1e-05 of a JSON file as text.
+    read = read_json if path.suffix == ".json" else read_yaml
+    return parse_thresholds(read(path, EXPECTED_FILE), labels, path)
 
 
 def parse_image_size(given: Any, source: object) -> tuple[int, int] | None:
@@ -83,31 +56,61 @@ def _pixels(side: Any) -> int | None:
     return int(side) if whole else None
 
 
-def pipeline_from_timm(network: torch.nn.Module, image_size: tuple[int, int] | None, source: object) -> dict[str, Any]:
+def pipeline_from_timm(
+    network: torch.nn.Module,
+    image_size: tuple[int, int] | None,
+    source: object,
+    transform: Mapping[str, Any] | None = None,
+    resize: str = "pillow",
+) -> dict[str, Any]:
     """timm's evaluation transform for this network, as a serialized albumentations pipeline.
 
-    image_size: height and width in pixels; None for the architecture's own. Photos are enlarged by the interpolation
-    that timm names, and always shrunk by area averaging: unlike Pillow's, OpenCV's other interpolations skip pixels
-    without smoothing first. Raises LoadError where albumentations has no counterpart.
+    image_size: height and width in pixels; None for the architecture's own. transform: arguments of timm's transform
+    that differ from the architecture's: mean, std, interpolation, crop_pct, crop_mode. resize: `pillow` for the same
+    pixels as timm's (timm.data.transforms_factory.transforms_imagenet_eval); `area` to shrink by area averaging, and to
+    enlarge by OpenCV's interpolation of that name. Raises LoadError.
     """
-    asked = {"input_size": (CHANNELS, *image_size)} if image_size else {}
+    asked = {**(transform or {}), **({"input_size": (CHANNELS, *image_size)} if image_size else {})}
     config = resolve_data_config(asked, model=network)  # type: ignore[no-untyped-call]
+    for name in ("mean", "std"):
+        if not all(0 <= number <= 1 for number in config[name]):
+            raise LoadError(source, f"{name}: {list(config[name])}, expected numbers from 0 to 1; or --preprocessing")
+    steps = (_pillow_steps if resize == "pillow" else _area_steps)(config, source)
+    return A.to_dict(A.Compose([*steps, A.Normalize(config["mean"], config["std"]), ToTensorV2()]))  # type: ignore[no-any-return]
+
+
+def _pillow_steps(config: Mapping[str, Any], source: object) -> list[A.BasicTransform]:
+    _, height, width = config["input_size"]
+    mode, interpolation = config["crop_mode"], config["interpolation"]
+    if interpolation not in INTERPOLATION_NAMES:
+        raise LoadError(source, f"interpolation: {interpolation}, expected one of {', '.join(INTERPOLATION_NAMES)}")
+    target = [math.floor(side / config["crop_pct"]) for side in (height, width)]
+    modes = {"squash": "exact", "border": "fit"}
+    how = modes.get(mode, "shorter" if target[0] == target[1] else "cover")
+    fill = tuple(round(255 * value) for value in config["mean"]) if mode == "border" else (0, 0, 0)
+    return [
+        PillowResize(target[0], target[1], mode=how, interpolation=interpolation),
+        CropOrPad(height, width, fill=fill),
+    ]
+
+
+def _area_steps(config: Mapping[str, Any], source: object) -> list[A.BasicTransform]:
+    """OpenCV's other interpolations skip pixels without smoothing first."""
     _, height, width = config["input_size"]
     interpolation = INTERPOLATIONS.get(config["interpolation"])
     mode = config["crop_mode"]
     if interpolation is None or mode not in ("center", "squash"):
         raise LoadError(
             source,
-            f"preprocessing: timm's {config['interpolation']} with {mode} crop has no counterpart here; "
-            "expected an albumentations pipeline",
+            f"resize: area, with {config['interpolation']} and {mode} crop has no counterpart; "
+            "expected no resize, or an albumentations pipeline",
         )
-    resized = [math.floor(side / config["crop_pct"]) for side in (height, width)]
+    target = [math.floor(side / config["crop_pct"]) for side in (height, width)]
     shared = {"interpolation": interpolation, "area_for_downscale": "image"}
     if mode == "squash":
-        resize = A.Resize(*resized, **shared)
+        resize = A.Resize(*target, **shared)
     elif height == width:
-        resize = A.SmallestMaxSize(resized[0], **shared)
+        resize = A.SmallestMaxSize(target[0], **shared)
     else:  # the smallest size that covers both sides, with the photo's aspect ratio
-        resize = A.SmallestMaxSize(max_size_hw=tuple(resized), **shared)
-    steps = [resize, A.CenterCrop(height, width), A.Normalize(config["mean"], config["std"]), ToTensorV2()]
-    return A.to_dict(A.Compose(steps))  # type: ignore[no-any-return]
+        resize = A.SmallestMaxSize(max_size_hw=tuple(target), **shared)
+    return [resize, A.CenterCrop(height, width)]

@@ -1,6 +1,7 @@
 """Writes the directory that an archive is packed from, and checks it by loading it as the server will."""
 
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ import handler
 from handler.calibration import CALIBRATION_FILE
 from handler.classifier import Classifier
 from handler.contents import METADATA_FILE, PREPROCESSING_FILE, PROOFS, WEIGHTS_FILE, sha256
+from handler.decode import MARGIN
 from handler.errors import ItemError, LoadError, one_line
 from handler.files import unreadable
 from handler.golden import GOLDEN_DIRECTORY, GOLDEN_FILE
@@ -42,11 +44,13 @@ class Stage:
     unconverted: str | None  # why the network could not be converted
 
 
-def write_stage(recipe: Recipe, directory: Path) -> Stage:
+def write_stage(recipe: Recipe, directory: Path, ingredients: Ingredients | None = None) -> Stage:
     """Fills an empty directory with the archive's files, and loads from it. Raises LoadError."""
-    ingredients = gather(recipe)
-    # An area average hardly shows whether the JPEG was decoded smaller: docs/performance.md.
-    scaled = ingredients.shrinks_by_averaging and "decode" not in recipe.handler
+    ingredients = ingredients or gather(recipe)
+    # Where each pixel is a mean of many it hardly shows whether the JPEG was decoded smaller: docs/performance.md. The
+    # golden photos have to prove it, so one of them must be decoded smaller.
+    scaled = "decode" not in recipe.handler and ingredients.averaging_side is not None
+    scaled = scaled and any(is_scaled(path, ingredients.averaging_side) for path in recipe.golden)
     settings = replace(ingredients.settings, decode="scaled") if scaled else ingredients.settings
     write_settings(directory / CONFIG_FILE, settings, ingredients.server)
     _write_model(ingredients, directory)
@@ -139,6 +143,17 @@ def _write_golden(recipe: Recipe, directory: Path, plain: Classifier) -> None:
         (directory / GOLDEN_DIRECTORY / name).write_bytes(image)
         expected[name] = [round(float(score), 4) for score in scores]
     write_json(directory / GOLDEN_FILE, expected)
+
+
+def is_scaled(path: Path, shortest_side: int | None) -> bool:
+    """Whether scaled decoding makes this file smaller."""
+    try:
+        with Image.open(path) as image:
+            before, side = image.size, math.ceil(MARGIN * (shortest_side or 0))
+            image.draft(None, (side, side))
+            return image.size != before
+    except Exception:  # decoding it says what is wrong with it
+        return False
 
 
 def _read(path: Path) -> bytes:

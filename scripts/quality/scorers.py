@@ -18,9 +18,9 @@ from handler.classifier import Classifier
 from handler.contents import sha256
 from handler.cores import use_threads
 from handler.errors import ItemError, one_line
+from scripts.archive.labels import parse_labels
 from scripts.archive.manifest import read_archive
 from scripts.archive.recipe import Recipe
-from scripts.archive.sources import parse_labels
 from scripts.archive.stage import write_stage
 from scripts.archive.unpacking import unpacked
 from scripts.quality.dataset import root

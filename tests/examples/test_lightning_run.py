@@ -1,4 +1,4 @@
-"""The Lightning run is trained, converted and packaged by its own command; the archive loads as the server loads it."""
+"""The Lightning run is trained and packaged by its own command; the archive loads as the server loads it."""
 
 import subprocess
 import sys

@@ -96,6 +96,14 @@ def test_missing_or_broken_file(tmp_path: Path) -> None:
         read_pipeline(tmp_path)
 
 
+def test_a_typo_in_an_argument_is_refused() -> None:
+    """albumentations itself warns, and goes on without the argument."""
+    serialized = _serialize(A.Resize(64, 96), A.Normalize(), ToTensorV2())
+    serialized["transform"]["transforms"][0]["interpolatoin"] = 3
+    with pytest.raises(LoadError, match=r"transform: Argument\(s\) 'interpolatoin' are not valid for transform Resize"):
+        make_pipeline(serialized, "here")
+
+
 def test_pixels_are_left_alone() -> None:
     pixels = noise()
     before = pixels.copy()

@@ -25,6 +25,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     settings = Settings(
         "vit",
         {"img_size": 64},
+        ["linear"],
         "best_label",
         3,
         False,

@@ -17,6 +17,7 @@ import torch
 import yaml
 from albumentations.pytorch import ToTensorV2
 from samples import COFFEE, TINY, TINY_LABELS, chelsea, random_weights, save_checkpoint
+from synthetic import EAGER
 
 from handler.classifier import Classifier
 from handler.errors import LoadError
@@ -175,7 +176,7 @@ def _recipe(content: dict[str, Any]) -> Callable[[Path], list[str]]:
         (_pipeline(A.RandomCrop(160, 160), A.Normalize(), ToTensorV2()), "pipeline.json: transform: "),
         (lambda _: ["--golden", "gone.jpg"], "gone.jpg: missing, expected a golden image"),
         (lambda _: ["--golden", __file__], "test_build_archive.py: golden: not_an_image"),
-        (lambda _: ["--state-dict-key", "ema"], "tiny.pt: ema: no state_dict there"),
+        (lambda _: ["--state-dict-key", "ema"], "tiny.pt: ema: no such weights there, the file has state_dict"),
         (_recipe({"batchsize": 5}), "recipe.yaml: batchsize: unknown key"),
         (_recipe({"handler": {"topk": 5}}), "recipe: handler.topk: unknown key"),
         (
@@ -256,16 +257,36 @@ def test_stage_prints_a_plain_command_that_builds_the_archive(
     assert (tmp_path / "unpacked" / "adapter.py").is_file()
 
 
+@pytest.mark.parametrize("resize", ["area", "pillow"])
 @pytest.mark.parametrize(("tolerance", "decode"), [(0.05, "scaled"), (1e-4, "exact")])
 def test_decoding_is_scaled_where_the_golden_photos_score_the_same(
-    demo_checkpoint: Path, tmp_path: Path, tolerance: float, decode: str, capsys: pytest.CaptureFixture[str]
+    demo_checkpoint: Path,
+    tmp_path: Path,
+    tolerance: float,
+    decode: str,
+    resize: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     photo = tmp_path / "large.jpg"
     photo.write_bytes(chelsea(4032, quality=50))
-    recipe = replace(demo_recipe(demo_checkpoint), golden=[photo], handler={"golden_tolerance": tolerance})
+    recipe = replace(
+        demo_recipe(demo_checkpoint), golden=[photo], handler={"golden_tolerance": tolerance}, resize=resize
+    )
     build_archive(recipe, tmp_path / "demo.mar")
     assert _open(tmp_path / "demo.mar", tmp_path / "unpacked").settings.decode == decode
     assert f"decode     {decode}\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("golden", [[], [chelsea(4032, "PNG")], [chelsea(640)]])
+def test_only_a_jpeg_that_is_decoded_smaller_proves_scaled_decoding(
+    demo_checkpoint: Path, tmp_path: Path, golden: list[bytes]
+) -> None:
+    for number, photo in enumerate(golden):
+        (tmp_path / f"{number}.jpg").write_bytes(photo)
+    photos = [tmp_path / f"{number}.jpg" for number in range(len(golden))]
+    recipe = replace(demo_recipe(demo_checkpoint), golden=photos, handler={**EAGER, "golden_tolerance": 0.5})
+    build_archive(recipe, tmp_path / "demo.mar")
+    assert _open(tmp_path / "demo.mar", tmp_path / "unpacked").settings.decode == "exact"
 
 
 def test_what_the_recipe_says_of_decoding_is_not_changed(demo_checkpoint: Path, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from samples import TINY, TINY_LABELS, random_weights, save_checkpoint
 from scripts import inspect_checkpoint
 from scripts.archive.recipe import Recipe
 from scripts.build_archive import build_archive
+from scripts.build_archive import main as build_main
 
 # As a training script of this kind writes it, NumPy's numbers and all.
 TRAINED: dict[str, Any] = {
@@ -39,6 +41,22 @@ def test_what_a_trainer_wrote_can_be_packaged(tmp_path: Path, capsys: pytest.Cap
     assert found["image size"]["found"] == "160 x 160 pixels (height x width)"
     assert found["preprocessing"]["state"] == "default"
     build_archive(Recipe(path, "best"), tmp_path / "best.mar")
+
+
+def test_the_command_packages_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = tmp_path / "my labels.txt"
+    labels.write_text("\n".join(TINY_LABELS))
+    path = save_checkpoint(tmp_path / "best of 3.ckpt", {"state_dict": random_weights(), "teacher": random_weights()})
+    code, found = inspected(path, capsys)
+    assert code == 1
+    assert found["command"]["found"].endswith("--name best-of-3 --architecture NAME --labels FILE")
+    flags = ["--architecture", TINY, "--labels", str(labels), "--state-dict-key", "teacher"]
+    code, found = inspected(path, capsys, *flags)
+    assert code == 0
+    assert "80 tensors under teacher" in found["fit"]["found"]
+    python, script, *command = shlex.split(found["command"]["found"])
+    assert (python, script) == (".venv/bin/python", "scripts/build_archive.py")
+    assert build_main([*command, "--output", str(tmp_path / "a.mar")]) == 0
 
 
 @pytest.mark.parametrize(
@@ -91,4 +109,7 @@ def test_a_file_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out.startswith("wrong    file           ")
     path = save_checkpoint(tmp_path / "b.pt", {"model": torch.nn.Linear(1, 1)})
     assert inspect_checkpoint.main([str(path)]) == 1
-    assert "holds a Python object" in capsys.readouterr().out
+    assert (
+        "a whole network, a pickled torch.nn.modules.linear.Linear; where it was trained, run: import torch; "
+        in capsys.readouterr().out
+    )

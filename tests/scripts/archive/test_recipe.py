@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from handler.errors import LoadError
-from scripts.archive.recipe import KINDS, Recipe, read_recipe
+from scripts.archive.recipe import KINDS, PRESETS, Recipe, read_recipe
 
 
 def _file(directory: Path, content: object) -> Path:
@@ -75,12 +75,25 @@ def test_every_key_has_its_kind() -> None:
         ({"checkpoint": "x", "name": "x", "golden": "a.jpg"}, "recipe.yaml: golden: 'a.jpg', expected a list of paths"),
         ({"checkpoint": "x", "name": "x", "golden": [1]}, "recipe.yaml: golden: [1], expected a list of paths"),
         ({"checkpoint": 5, "name": "x"}, "recipe.yaml: checkpoint: 5, expected a path"),
+        ({"checkpoint": "x", "name": "x", "resize": "cubic"}, "recipe.yaml: resize: 'cubic', expected pillow or area"),
+        ({"checkpoint": "x", "name": "x", "transform": {"crop": 1}}, "recipe.yaml: transform: crop: 1, expected"),
+        (
+            {"checkpoint": "x", "name": "x", "transform": {"crop_pct": 2}},
+            "recipe.yaml: transform: crop_pct: 2, expected",
+        ),
     ],
 )
 def test_wrong_recipes(tmp_path: Path, content: Any, message: str) -> None:
     with pytest.raises(LoadError) as caught:
         read_recipe(_file(tmp_path, content), {})
     assert message in str(caught.value)
+
+
+def test_torchvisions_transform_may_be_changed(tmp_path: Path) -> None:
+    content = {"checkpoint": "x", "name": "x", "preprocessing": "torchvision", "transform": {"crop_pct": 1}}
+    recipe = read_recipe(_file(tmp_path, content), {})
+    assert recipe.preprocessing is None
+    assert recipe.transform == {**PRESETS["torchvision"], "crop_pct": 1}
 
 
 def test_missing_file(tmp_path: Path) -> None:

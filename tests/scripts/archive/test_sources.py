@@ -10,14 +10,14 @@ from PIL import Image
 from samples import PHOTOS, SHIFT
 from timm.data.config import resolve_data_config
 from timm.data.transforms_factory import create_transform
+from torchvision.transforms._presets import ImageClassification
 
 from handler.errors import LoadError
 from handler.preprocess import make_pipeline
+from scripts.archive.recipe import PRESETS
 from scripts.archive.sources import (
     parse_image_size,
-    parse_labels,
     pipeline_from_timm,
-    read_labels_file,
     read_thresholds_file,
 )
 from scripts.build_demo import feline_network
@@ -25,52 +25,8 @@ from scripts.build_demo import feline_network
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [
-        ("labels.txt", "ant\nbee\nlarge cat\n"),
-        ("labels.txt", "\ufeffant\r\nbee\r\nlarge cat\r\n\r\n"),
-        ("labels.json", '["ant", "bee", "large cat"]'),
-        ("labels.json", '\ufeff["ant", "bee", "large cat"]'),
-        ("labels.json", '{"1": "bee", "0": "ant", "2": "large cat"}'),
-        ("labels.json", '{"large cat": 2, "ant": 0, "bee": 1}'),
-        ("labels.csv", "name\nant\nbee\nlarge cat\n"),
-        ("labels.csv", 'index,label\n2,"large cat"\n0,ant\n1,bee\n'),
-    ],
+    [("t.json", "[0.1, 0.2]"), ("t.yaml", "bee: 0.2\nant: 0.1\n"), ("t.json", '{\n\t"ant": 1e-1, "bee": 2e-01}')],
 )
-def test_label_files(tmp_path: Path, name: str, content: str) -> None:
-    (tmp_path / name).write_text(content, newline="")
-    assert read_labels_file(tmp_path / name) == ("ant", "bee", "large cat")
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("labels.txt", "ant\n\nbee", "labels.txt: label 1: ''"),
-        ("labels.txt", "ant\nant", "labels.txt: label 1: 'ant' again"),
-        ("labels.txt", "", "labels.txt: no labels"),
-        ("labels.json", "{", "labels.json: not valid JSON"),
-        ("labels.json", "5", "labels.json: expected a list"),
-        ("labels.csv", "breed\nant", "labels.csv: expected a header with a column 'name' or 'label'"),
-        ("labels.csv", "index,name\n0,ant\n2,bee", "labels.csv: 1: missing"),
-        ("labels.xml", "<a/>", "labels.xml: .xml, expected labels as .txt, .json or .csv"),
-    ],
-)
-def test_wrong_label_files(tmp_path: Path, name: str, content: str, message: str) -> None:
-    (tmp_path / name).write_text(content)
-    with pytest.raises(LoadError) as caught:
-        read_labels_file(tmp_path / name)
-    assert message in str(caught.value)
-
-
-def test_missing_label_file(tmp_path: Path) -> None:
-    with pytest.raises(LoadError, match=r"labels.txt: missing"):
-        read_labels_file(tmp_path / "labels.txt")
-
-
-def test_integer_keys_as_yaml_has_them() -> None:
-    assert parse_labels({0: "ant", 1: "bee"}, "here") == ("ant", "bee")
-
-
-@pytest.mark.parametrize(("name", "content"), [("t.json", "[0.1, 0.2]"), ("t.yaml", "bee: 0.2\nant: 0.1\n")])
 def test_threshold_files(tmp_path: Path, name: str, content: str) -> None:
     (tmp_path / name).write_text(content)
     assert read_thresholds_file(tmp_path / name, ("ant", "bee")).tolist() == [0.1, 0.2]
@@ -112,13 +68,13 @@ def test_what_is_no_image_size_is_refused_by_name(given: Any) -> None:
         ("beit_base_patch16_224", {"depth": 1}, None, (3, 224, 224)),
     ],
 )
-def test_timms_own_transform(
+def test_area_averaging_is_timms_transform_with_the_box_filter(
     architecture: str, kwargs: dict[str, Any], size: tuple[int, int] | None, shape: Any
 ) -> None:
     """Against timm's with Pillow's box filter, which is what area averaging is; square, as the two round the longer
     side of others differently."""
     network = timm.create_model(architecture, pretrained=False, num_classes=2, **kwargs)
-    serialized = json.loads(json.dumps(pipeline_from_timm(network, size, "here")))
+    serialized = json.loads(json.dumps(pipeline_from_timm(network, size, "here", resize="area")))
     pixels = np.asarray(Image.open(PHOTOS / "chelsea.png").convert("RGB"))[:, 60:360]
     asked = {"input_size": (3, *size)} if size else {}
     config = resolve_data_config(asked, model=network)  # type: ignore[no-untyped-call]
@@ -131,7 +87,7 @@ def test_timms_own_transform(
 def test_area_averaging_is_nearer_to_timms_transform_than_opencvs_bicubic() -> None:
     """The choice that pipeline_from_timm makes, measured on the demo: docs/packaging.md gives these figures."""
     network = feline_network()
-    area = pipeline_from_timm(network, None, "here")
+    area = pipeline_from_timm(network, None, "here", resize="area")
     bicubic = json.loads(json.dumps(area).replace('"image"', "null"))
     pipelines = [make_pipeline(serialized, "here") for serialized in (area, bicubic)]
     reference: Any = create_transform(**resolve_data_config({}, model=network))  # type: ignore[no-untyped-call]
@@ -155,5 +111,62 @@ def test_a_transform_without_counterpart_asks_for_a_pipeline() -> None:
     network = timm.create_model("test_vit", pretrained=False)
     cfg: Any = network.pretrained_cfg
     cfg["crop_mode"] = "border"
-    with pytest.raises(LoadError, match=r"border crop .* expected an albumentations pipeline"):
-        pipeline_from_timm(network, None, "recipe")
+    with pytest.raises(LoadError, match=r"border crop .* an albumentations pipeline"):
+        pipeline_from_timm(network, None, "recipe", resize="area")
+
+
+PORTRAIT, SMALL = (1400, 700), (37, 50)
+
+
+@pytest.mark.parametrize("shape", [PORTRAIT, (701, 1333), SMALL, (224, 224), (2400, 3200)])
+@pytest.mark.parametrize("size", [None, (96, 96), (96, 160)])
+@pytest.mark.parametrize(
+    "transform",
+    [
+        {},
+        {"interpolation": "bilinear", "crop_pct": 0.95},
+        {"interpolation": "nearest"},
+        {"interpolation": "lanczos", "crop_mode": "squash", "crop_pct": 1.0},
+        {"crop_mode": "squash"},
+        {"crop_mode": "border", "crop_pct": 0.9, "mean": [0.5, 0.4, 0.3]},
+    ],
+)
+def test_timms_own_transform(shape: tuple[int, int], size: tuple[int, int] | None, transform: dict[str, Any]) -> None:
+    network = timm.create_model("resnet18", pretrained=False, num_classes=2)
+    photo = Image.open(PHOTOS / "chelsea.png").convert("RGB").resize(shape[::-1], Image.Resampling.BICUBIC)
+    serialized = json.loads(json.dumps(pipeline_from_timm(network, size, "here", transform)))
+    asked = {**transform, **({"input_size": (3, *size)} if size else {})}
+    reference: Any = create_transform(**resolve_data_config(asked, model=network))  # type: ignore[no-untyped-call]
+    ours, expected = make_pipeline(serialized, "here")(np.asarray(photo)), reference(photo)
+    assert ours.shape == expected.shape
+    assert float((ours - expected).abs().max()) < 1e-5  # a step of one of 256 is 0.017
+
+
+def test_scores_are_timms() -> None:
+    """With real weights, over photos of four sizes."""
+    network = feline_network()
+    pipeline = make_pipeline(pipeline_from_timm(network, None, "here"), "here")
+    reference: Any = create_transform(**resolve_data_config({}, model=network))  # type: ignore[no-untyped-call]
+    for name in ("chelsea.png", "coffee.png", "rocket.jpg", "astronaut.png"):
+        photo = Image.open(PHOTOS / name).convert("RGB")
+        for width in (451, 2500):
+            image = photo.resize((width, width * photo.height // photo.width), Image.Resampling.BICUBIC)
+            with torch.inference_mode():
+                ours, expected = torch.sigmoid(
+                    network(torch.stack([pipeline(np.asarray(image)), reference(image)])) - SHIFT
+                )
+            assert float((ours - expected).abs().max()) < 1e-5
+
+
+@pytest.mark.parametrize("shape", [PORTRAIT, (701, 1333), (1024, 1024), SMALL])
+def test_torchvisions_preset(shape: tuple[int, int]) -> None:
+    preset = ImageClassification(crop_size=224, resize_size=256)
+    photo = Image.open(PHOTOS / "chelsea.png").convert("RGB").resize(shape[::-1], Image.Resampling.BICUBIC)
+    network = timm.create_model("resnet18", pretrained=False, num_classes=2)
+    pipeline = make_pipeline(pipeline_from_timm(network, None, "here", PRESETS["torchvision"]), "here")
+    assert float((pipeline(np.asarray(photo)) - preset(photo)).abs().max()) < 1e-5
+
+
+def test_a_mean_of_bytes_is_refused() -> None:
+    with pytest.raises(LoadError, match=r"mean: \[123.7, 116.3, 103.5\], expected numbers from 0 to 1"):
+        pipeline_from_timm(timm.create_model("test_vit"), None, "here", {"mean": [123.7, 116.3, 103.5]})
