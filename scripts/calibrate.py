@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(_summary(content["provenance"]))
+    print(*scores.cautions, _summary(content["provenance"]), sep="\n")
     print(f"wrote    {options.output}")
     return 0
 

@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             versions.append(with_calibration(scores, fitted, options.resamples, options.seed))
         comparison = _against(options, scores, fitted, versions[-1]) if options.against else None
         content = _content(options, scores, fitted, versions, comparison)
+        print(*scores.cautions, sep="\n", end="\n\n" if scores.cautions else "")
         print(_table(versions, comparison), _labels(scores, versions[-1]), sep="\n\n")
         if options.report:
             write_report(options.report, scores, versions, comparison, options.images, options.pictures, content["of"])
