@@ -15,7 +15,18 @@ from numpy.typing import NDArray
 
 Images = NDArray[np.uint64]  # [N]: the first 8 bytes of the SHA-256 of each image's file
 KEPT = 32_768  # hashes at the most, of 4 bytes: 175 kB in the archive
-SETTINGS = ("objective_kind", "objective_value", "method", "min_support", "folds", "seed", "applied", "fitted_on")
+SETTINGS = (
+    "objective_kind",
+    "objective_value",
+    "confidence",
+    "otherwise",
+    "method",
+    "min_support",
+    "folds",
+    "seed",
+    "applied",
+    "fitted_on",
+)
 
 
 @dataclass(frozen=True)
@@ -40,9 +51,9 @@ class FittedOn:
 
 def fit_settings(provenance: object) -> dict[str, Any] | None:
     """What is needed to fit again, of the record of a fit. None where it doesn't say which images it was fitted on."""
-    if not isinstance(provenance, Mapping) or parse_fitted_on(provenance) is None:
+    if not isinstance(provenance, Mapping) or not provenance.keys() >= set(SETTINGS):
         return None
-    return {key: provenance.get(key) for key in SETTINGS}
+    return {key: provenance[key] for key in SETTINGS}
 
 
 def describe_images(images: Images) -> dict[str, Any]:

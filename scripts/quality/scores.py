@@ -223,8 +223,8 @@ def read_labelled(path: Path) -> Scores:
     return scores
 
 
-def joined(scores: Scores, other: Scores) -> tuple[Scores, Scores]:
-    """Both restricted to the images they share, in one order.
+def joined(scores: Scores, other: Scores) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The places of the images that both have, in one order.
 
     Raises LoadError if labels differ, if no image is shared, if a path names different images, or if the truth differs.
     """
@@ -240,16 +240,17 @@ def joined(scores: Scores, other: Scores) -> tuple[Scores, Scores]:
     if not len(mine):
         raise LoadError("scores", "no image in common, expected scores over the same data")
     order = np.argsort(mine)
-    first, second = scores.only(mine[order]), other.only(theirs[order])
-    contradictory = (first.truth + second.truth == 1) & (first.truth >= 0) & (second.truth >= 0)
+    mine, theirs = mine[order], theirs[order]
+    first, second = scores.truth[mine], other.truth[theirs]
+    contradictory = (first != second) & (first != UNKNOWN) & (second != UNKNOWN)
     if len(places := np.argwhere(contradictory)):
         image, label = places[0]
         raise LoadError(
             "scores",
             f"truth: {len(places)} labels differ between the two versions' data, as {scores.labels[label]!r} of "
-            f"{first.paths[image]} does; expected scores of the same data",
+            f"{scores.paths[mine[image]]} does; expected scores of the same data",
         )
-    return first, second
+    return mine, theirs
 
 
 def _distinct(source: Path, scores: Scores) -> Scores:
