@@ -6,6 +6,7 @@ The scores are synthetic: a label with score s is true with probability s, and t
 """
 
 import argparse
+import hashlib
 import os
 import statistics
 import subprocess
@@ -56,17 +57,21 @@ def write_scores(directory: Path, images: int, classes: int) -> None:
     labels = [f"label {number}" for number in range(classes)]
     none = Calibration.none(classes).to_dict(labels)
     model = {"name": "x", "version": "1", "sha256": ""}
-    origin = Origin(labels, dict.fromkeys(labels, 0.5), none, model, "x", None, "")
+    origin = Origin(labels, dict.fromkeys(labels, 0.5), none, model, "x", "", "")
     bend = Calibration(np.full(classes, 2.0), np.zeros(classes))
     directory.mkdir()
     for start in range(0, images, PART):
         scores = rng.beta(0.6, 5.4, (min(PART, images - start), classes))  # one label in ten
         truth = rng.random(scores.shape) < scores
         rows = [
-            Row(f"{start + number}.jpg", answer.tolist(), None, known.tolist())
+            Row(f"{start + number}.jpg", answer.tolist(), None, known.tolist(), _image(start + number))
             for number, (answer, known) in enumerate(zip(calibrated(scores, bend), truth.astype(int), strict=True))
         ]
         write_part(directory / f"scores-1-of-1-{start // PART:06}.parquet", origin, rows)
+
+
+def _image(number: int) -> bytes:
+    return hashlib.sha256(str(number).encode()).digest()
 
 
 def _run(name: str, flags: Sequence[str | Path]) -> tuple[float, float]:

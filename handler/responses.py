@@ -42,6 +42,11 @@ class Prediction(TypedDict):
 SPEED = ("decode", "precision", "torch_threads", "decode_threads", "tuned")  # settings that describe shows
 
 
+def speed(classifier: Classifier) -> dict[str, Any]:
+    """What its speed, and its scores beyond four decimals, depend on."""
+    return {"engine": classifier.engine, **{key: getattr(classifier.settings, key) for key in SPEED}}
+
+
 @dataclass(frozen=True)
 class Responder:
     classifier: Classifier
@@ -98,7 +103,7 @@ class Responder:
                 "top_k": min(classifier.settings.top_k, len(classifier.labels)),
                 "options": HEADERS,
                 "device": str(classifier.model.device),
-                "speed": {"engine": classifier.engine, **{key: getattr(classifier.settings, key) for key in SPEED}},
+                "speed": speed(classifier),
                 "contents_sha256": classifier.contents_sha256,
                 "metadata": classifier.metadata,
             },

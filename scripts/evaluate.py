@@ -15,27 +15,33 @@ from typing import Any
 
 from handler.errors import LoadError
 from scripts.archive.measured import Calibrated, check_weights, read_calibrated
-from scripts.arguments import whole
-from scripts.quality.bootstrap import Interval
-from scripts.quality.evaluation import Comparison, Version, as_scored, compared, numbers, with_calibration
-from scripts.quality.measures import OVERALL
+from scripts.arguments import share, whole
+from scripts.quality.comparison import Comparison
+from scripts.quality.evaluation import AS_SCORED, Version, as_scored, judgeable, with_calibration
+from scripts.quality.fitted import fit_settings
+from scripts.quality.intervals import Interval
+from scripts.quality.measures import MACRO, OVERALL, SUPPORT
 from scripts.quality.report import write_report
 from scripts.quality.scores import Scores, joined, read_labelled
 
-CALIBRATION_FACTS = ("date", "method", "objective", "images", "data", "scores_sha256")
+CALIBRATION_FACTS = ("date", "method", "objective", "promise", "images", "data", "scores_sha256")
+TOO_FEW = "too few"  # in place of an interval
 COLUMNS = ("precision", "recall", "f1", "average_precision")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
-        scores = read_labelled(options.scores)
+        scores, others = read_labelled(options.scores), options.against and read_labelled(options.against)
         fitted = _read_calibration(options, scores)
+        scores, left_out = _judged(scores, fitted)
         versions = [as_scored(scores, options.resamples, options.seed)]
         if fitted is not None:
             versions.append(with_calibration(scores, fitted, options.resamples, options.seed))
-        comparison = _against(options, scores, fitted, versions[-1]) if options.against else None
+        comparison = _against(options, scores, others, versions[-1]) if others else None
         content = _content(options, scores, fitted, versions, comparison)
+        cautions = scores.cautions + ([f"caution  {left_out}"] if left_out else [])
+        print(*cautions, sep="\n", end="\n\n" if cautions else "")
         print(_table(versions, comparison), _labels(scores, versions[-1]), sep="\n\n")
         if options.report:
             write_report(options.report, scores, versions, comparison, options.images, options.pictures, content["of"])
@@ -64,19 +70,29 @@ def _write_json(path: Path | None, content: dict[str, Any]) -> None:
         print(f"wrote    {path}")
 
 
-def _against(options: argparse.Namespace, scores: Scores, fitted: Calibrated | None, version: Version) -> Comparison:
+def _judged(scores: Scores, fitted: Calibrated | None) -> tuple[Scores, str]:
+    """The images that can be judged, and how many can't, in words. Raises LoadError if none can."""
+    kept = judgeable(scores, scores.origin.fit, fit_settings(fitted.provenance) if fitted else None)
+    if (count := len(scores.paths) - len(kept)) == 0:
+        return scores, ""
+    return scores.only(kept), f"{count} images were fitted on, with others that are not here, and aren't judged"
+
+
+def _against(options: argparse.Namespace, scores: Scores, others: Scores, version: Version) -> Comparison:
     """The other version as scored against this one as it will serve, on the images that both have."""
-    mine, others = joined(scores, read_labelled(options.against))
-    names = [f"{part.origin.model['name']} {part.origin.model['version']}" for part in (others, mine)]
+    others = others.only(judgeable(others, others.origin.fit))
+    other = as_scored(others, options.resamples, options.seed)
+    names = [f"{part.origin.model['name']} {part.origin.model['version']}" for part in (others, scores)]
     if names[0] == names[1]:
         names = [str(options.against), str(options.scores)]
-    sampling = options.resamples, options.seed
-    if len(mine.paths) == len(scores.paths):
-        second = version
-    else:
-        second = as_scored(mine, *sampling) if fitted is None else with_calibration(mine, fitted, *sampling)
-    first, name = as_scored(others, *sampling), names[1] if fitted is None else f"{names[1]}, {second.name}"
-    return compared(replace(first, name=names[0]), replace(second, name=name), mine.paths)
+    mine, theirs = joined(scores, others)
+    first = replace(other.only(theirs), name=_named(names[0], other))
+    second = replace(version.only(mine), name=_named(names[1], version))
+    return Comparison(first, second, scores.labels, options.margin, [scores.paths[place] for place in mine])
+
+
+def _named(name: str, version: Version) -> str:
+    return name if version.name == AS_SCORED else f"{name}, {version.name}"
 
 
 def _content(
@@ -92,19 +108,10 @@ def _content(
         "resamples": options.resamples,
         "seed": options.seed,
     }
-    versus = None
-    if comparison is not None:
-        versus = {
-            "first": comparison.first.name,
-            "second": comparison.second.name,
-            "images": len(comparison.paths),
-            "verdict": comparison.verdict,
-            "differences": {name: numbers(interval) for name, interval in comparison.differences.items()},
-        }
     return {
         "of": facts,
         "versions": {version.name: version.to_dict(scores.labels) for version in versions},
-        "comparison": versus,
+        "comparison": comparison.to_dict() if comparison else None,
     }
 
 
@@ -130,6 +137,7 @@ def _table(versions: Sequence[Version], comparison: Comparison | None) -> str:
     for name, (title, _) in OVERALL.items():
         cells = "  ".join(f"{_show(version.measured[name][0]):>24}" for version in versions)
         lines.append(f"{title:{width}}  {cells}")
+    lines += _supported(versions, width)
     if comparison is not None:
         lines += [
             "",
@@ -139,8 +147,21 @@ def _table(versions: Sequence[Version], comparison: Comparison | None) -> str:
             f"{OVERALL[name][0]:{width}}  {_show(interval, '+'):>24}"
             for name, interval in comparison.differences.items()
         ]
-        lines += ["", comparison.verdict]
+        lines += ["", comparison.power, comparison.text]
     return "\n".join(lines)
+
+
+def _supported(versions: Sequence[Version], width: int) -> list[str]:
+    """The means over the labels that have enough images, where not all have."""
+    estimate = versions[-1].estimate
+    if estimate.all_supported or not estimate.supported.any():
+        return []
+    count, of = int(estimate.supported.sum()), len(estimate.supported)
+    lines = ["", f"of the {count} of {of} labels with {SUPPORT} or more images:"]
+    for name in MACRO:
+        cells = "  ".join(f"{_show(version.measured[f'{name}_supported'][0]):>24}" for version in versions)
+        lines.append(f"{OVERALL[name][0]:{width}}  {cells}")
+    return lines
 
 
 def _labels(scores: Scores, version: Version) -> str:
@@ -156,6 +177,8 @@ def _labels(scores: Scores, version: Version) -> str:
 def _show(interval: Interval, sign: str = "") -> str:
     if interval.value != interval.value:
         return "–"
+    if interval.low != interval.low:
+        return f"{interval.value:{sign}.3f} {TOO_FEW:>16}"
     return f"{interval.value:{sign}.3f} ({interval.low:{sign}.3f} to {interval.high:{sign}.3f})"
 
 
@@ -165,6 +188,12 @@ def _parser() -> argparse.ArgumentParser:
     add("scores", type=Path, help="directory that scripts/score.py wrote, of data with labels")
     add("--calibration", type=Path, metavar="JSON", help="what scripts/calibrate.py wrote: adds the measures after it")
     add("--against", type=Path, metavar="SCORES", help="another version's scores of the same data")
+    add(
+        "--margin",
+        type=share,
+        default=0.01,
+        help="of micro F1: what may be lost for a version to count as not worse (default: %(default)s)",
+    )
     add("--report", type=Path, metavar="HTML", help="a report for the team, one page that opens offline")
     add("--card", type=Path, metavar="JSON", help="a model card for build_archive --card")
     add("--json", type=Path, metavar="JSON", help="every measure")
@@ -175,7 +204,9 @@ def _parser() -> argparse.ArgumentParser:
         default=12,
         help="pictures in the report, of the worst errors (default: %(default)s)",
     )
-    add("--resamples", type=whole(1), default=1000, help="bootstrap resamples for the intervals (default: %(default)s)")
+    add(
+        "--resamples", type=whole(20), default=1000, help="bootstrap resamples for the intervals (default: %(default)s)"
+    )
     add("--seed", type=int, default=0, help="of the resamples (default: %(default)s)")
     return parser
 

@@ -1,5 +1,6 @@
 """Scores whose truth follows a known distribution, and an archive that is quick to load."""
 
+import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -33,7 +34,7 @@ def sharpened(scores: NDArray[np.float32], scale: float, shift: float = 0.0) -> 
 def origin(**changes: Any) -> Origin:
     calibration = {name: {"scale": 1.0, "shift": 0.0} for name in LABELS}
     model = {"name": "cats", "version": "1.0", "sha256": SHA}
-    usual = Origin(LABELS, dict.fromkeys(LABELS, 0.5), calibration, model, "data.csv", None, ".")
+    usual = Origin(LABELS, dict.fromkeys(LABELS, 0.5), calibration, model, "data.csv", "d" * 64, ".")
     return Origin(**json.loads(json.dumps({**asdict(usual), **changes})))
 
 
@@ -45,12 +46,17 @@ def tiny_archive(checkpoint: Path) -> Path:
     return target
 
 
+def image(name: str) -> bytes:
+    """The hash of an image that stands for this name."""
+    return hashlib.sha256(name.encode()).digest()
+
+
 def write_scores(
     directory: Path, scores: NDArray[np.float32], truth: NDArray[np.int8], of: Origin | None = None, prefix: str = ""
 ) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     rows = [
-        Row(f"{prefix}{number}.jpg", row.tolist(), None, known.tolist())
+        Row(f"{prefix}{number}.jpg", row.tolist(), None, known.tolist(), image(f"{prefix}{number}.jpg"))
         for number, (row, known) in enumerate(zip(scores, truth, strict=True))
     ]
     write_part(directory / "scores-1-of-1-000000.parquet", of or origin(), rows)

@@ -1,4 +1,4 @@
-"""Confidence intervals of measures, by the bootstrap over images."""
+"""Measures with confidence intervals, by the bootstrap over images."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,19 +6,14 @@ from functools import cached_property
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from scripts.quality.measures import Array, Decisions, Measures
+from scripts.quality.intervals import Interval, basic, normal, wilson, wilson_f1
+from scripts.quality.measures import MACRO, Array, Decisions, Measures
 
 MAX_WEIGHTS = 16_000_000  # held in memory at once, 8 bytes each
-
-
-@dataclass(frozen=True)
-class Interval:
-    """The value on all images, and the middle 95 % of its values on resamples. NaN where nothing can be measured."""
-
-    value: float
-    low: float
-    high: float
+MAX_REFITTED = 2_000_000_000  # decisions that are made again, in all resamples: half a minute
+LEAST_RESAMPLES = 50
 
 
 @dataclass(frozen=True)
@@ -27,27 +22,64 @@ class Estimate:
 
     values: dict[str, Array]
     resamples: dict[str, Array]
+    trials: dict[str, Array]  # how many decisions a share is of
+    supported: NDArray[np.bool_]  # [C]: labels with enough images for the means over the labels
 
     @cached_property
     def intervals(self) -> dict[str, list[Interval]]:
         """One interval for each measure, or C of them where it is per label."""
-        return {name: _intervals(value, self.resamples[name]) for name, value in self.values.items()}
+        return {name: _joined(value, *self._bounds(name)) for name, value in self.values.items()}
 
-    def minus(self, other: Self) -> Self:
+    def _bounds(self, name: str) -> tuple[Array, Array]:
+        value, resamples = self.values[name], self.resamples[name]
+        if name == "calibration_error":
+            return basic(value, resamples)
+        deviation, trials = deviations(resamples), self.trials[name]
+        if name in MACRO and not self.all_supported:
+            trials = np.zeros(1)
+        of_f1 = name.startswith(("f1", "micro_f1"))
+        return (wilson_f1 if of_f1 else wilson)(value, trials, deviation)
+
+    @property
+    def all_supported(self) -> bool:
+        """Whether every label that is in the means over the labels has enough images."""
+        return bool(self.supported[np.isfinite(self.values["recall"])].all())
+
+    def minus(self, other: Self) -> "Differences":
         """The paired difference, resample by resample. Both need the same images in one order, and the same seed."""
-        return type(self)(
+        count = min(len(self.resamples["map"]), len(other.resamples["map"]))
+        return Differences(
             {name: value - other.values[name] for name, value in self.values.items()},
-            {name: value - other.resamples[name] for name, value in self.resamples.items()},
+            {name: deviations(value[:count] - other.resamples[name][:count]) for name, value in self.resamples.items()},
         )
 
 
+@dataclass(frozen=True)
+class Differences:
+    """Of two versions on the same images, by measure: [1], or [C] where it is per label."""
+
+    values: dict[str, Array]
+    deviations: dict[str, Array]
+
+    def intervals(self, name: str) -> list[Interval]:
+        value = self.values[name]
+        return _joined(value, *normal(value, self.deviations[name]))
+
+
 def estimate(decisions: Decisions, resamples: int, seed: int) -> Estimate:
-    """Each resample draws as many images as there are, with replacement."""
+    """Each resample draws as many images as there are, with replacement.
+
+    Thresholds that were fitted on these images are fitted again in each, so there are fewer where that takes long.
+    """
     measures = Measures(decisions)
+    if decisions.refit is not None:
+        resamples = min(resamples, max(LEAST_RESAMPLES, MAX_REFITTED // decisions.truth.size))
     parts = [measures(weights) for weights in resample_weights(len(decisions.truth), resamples, seed)]
     return Estimate(
         {name: value[0].reshape(-1) for name, value in measures().items()},
         {name: np.concatenate([part[name] for part in parts]).reshape(resamples, -1) for name in parts[0]},
+        measures.trials(),
+        measures.supported,
     )
 
 
@@ -62,10 +94,15 @@ def resample_weights(images: int, resamples: int, seed: int) -> Iterator[Array]:
         yield weights
 
 
-def _intervals(values: Array, resamples: Array) -> list[Interval]:
-    intervals = []
-    for value, resampled in zip(values, resamples.T, strict=True):
-        finite = resampled[np.isfinite(resampled)]
-        low, high = np.percentile(finite, [2.5, 97.5]) if len(finite) else (np.nan, np.nan)
-        intervals.append(Interval(float(value), float(low), float(high)))
-    return intervals
+def deviations(resamples: Array) -> Array:
+    """The standard deviation over the resamples, without those that have nothing to measure: [R, ...] → [...]."""
+    finite = np.isfinite(resamples)
+    count = finite.sum(axis=0)
+    mean = np.where(finite, resamples, 0).sum(axis=0) / np.maximum(count, 1)
+    squares = np.where(finite, (resamples - mean) ** 2, 0).sum(axis=0)
+    deviation: Array = np.sqrt(squares / np.maximum(count - 1, 1))
+    return deviation
+
+
+def _joined(values: Array, low: Array, high: Array) -> list[Interval]:
+    return [Interval(*map(float, bounds)) for bounds in zip(values, low, high, strict=True)]

@@ -5,15 +5,18 @@ each label, or a mapping, leaves the labels that it doesn't name unknown.
 """
 
 import csv
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
+from handler.contents import sha256
 from handler.errors import LoadError, one_line
 from scripts.quality.scores import UNKNOWN
 
@@ -30,6 +33,33 @@ Truth = tuple[int, ...]
 class Sample:
     path: str  # as the source has it, relative to `root` below
     truth: Truth  # [C]
+
+
+def count_samples(source: Path, labels: Sequence[str]) -> int:
+    """Reads all of them once, and counts. Raises LoadError, also where there are none, or where a path comes twice."""
+    seen: set[int] = set()
+    for number, sample in enumerate(read_samples(source, labels), 1):
+        if (key := hash(sample.path)) in seen:  # or, once in 10⁷ lists of a million, another path of the same hash
+            paths = islice(read_samples(source, labels), number - 1)
+            first = next((place for place, other in enumerate(paths, 1) if other.path == sample.path), None)
+            if first is not None:
+                raise LoadError(
+                    source, f"row {number}: {sample.path}: in row {first} already, expected each image once"
+                )
+        seen.add(key)
+    if not seen:
+        raise LoadError(source, "no images, expected at least one")
+    return len(seen)
+
+
+def data_digest(source: Path) -> str:
+    """SHA-256 of a list's bytes, or of the names of a folder's images."""
+    if not source.is_dir():
+        return sha256(source)
+    digest = hashlib.sha256()
+    for path in _images(source):
+        digest.update(os.fsencode(path) + b"\0")
+    return digest.hexdigest()
 
 
 def root(source: Path) -> Path:
@@ -65,7 +95,9 @@ def _images(folder: Path) -> Iterator[str]:
 
 def _csv(source: Path) -> Iterator[Row]:
     with source.open(encoding="utf-8-sig", newline="") as file:
-        for number, row in enumerate(csv.DictReader(file, strict=True), 1):
+        reader = csv.DictReader(file, strict=True)
+        _check_columns(source, reader.fieldnames or ())
+        for number, row in enumerate(reader, 1):
             if None in row or None in row.values():
                 raise LoadError(source, f"row {number}: expected as many fields as the header has")
             yield row
@@ -75,13 +107,25 @@ def _jsonl(source: Path) -> Iterator[Row]:
     with source.open(encoding="utf-8") as file:
         for line in file:
             if line.strip():
-                yield json.loads(line)
+                yield json.loads(line, object_pairs_hook=lambda pairs: _unique(source, pairs))
 
 
 def _parquet(source: Path) -> Iterator[Row]:
     with pq.ParquetFile(source) as file:
+        _check_columns(source, file.schema_arrow.names)
         for batch in file.iter_batches(1024):
             yield from batch.to_pylist()
+
+
+def _check_columns(source: Path, names: Sequence[str]) -> None:
+    """Raises LoadError for a name that comes twice: one column would hide the other."""
+    if (twice := next((name for place, name in enumerate(names) if name in names[:place]), None)) is not None:
+        raise LoadError(source, f"{twice!r}: twice, expected each column once")
+
+
+def _unique(source: Path, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    _check_columns(source, [name for name, _ in pairs])
+    return dict(pairs)
 
 
 def _sample(row: object, places: Mapping[str, int], source: str) -> Sample:

@@ -1,18 +1,26 @@
-"""Versions of a classifier on the same images: decisions, measures with intervals, and a paired comparison."""
+"""Versions of a classifier on labelled images: decisions that no fit has seen, and their measures with intervals."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from handler.calibration import Calibration, parse_calibration
+from handler.errors import LoadError
 from scripts.archive.measured import Calibrated
-from scripts.quality.bootstrap import Estimate, Interval, estimate
-from scripts.quality.fitting import calibrated, out_of_fold
-from scripts.quality.measures import LOWER_IS_BETTER, OVERALL, PER_LABEL, Array, Decisions
-from scripts.quality.objective import Objective
+from scripts.quality.bootstrap import Estimate, estimate
+from scripts.quality.fitted import fit_settings, parse_fitted_on
+from scripts.quality.fitting import Procedure, calibrated, held_out
+from scripts.quality.intervals import Interval
+from scripts.quality.measures import MACRO, OVERALL, PER_LABEL, Array, Decisions
+from scripts.quality.objective import NEVER, Objective
 from scripts.quality.scores import UNKNOWN, Scores
 
-AS_SCORED, CALIBRATED, OUT_OF_FOLD = "as scored", "calibrated", "calibrated, out of fold"
+AS_SCORED, CALIBRATED, OUT_OF_FOLD = "as scored", "calibrated", ", out of fold"
+COUNTS = {"positives": 1, "negatives": 0, "unknown": UNKNOWN}
 
 
 @dataclass(frozen=True)
@@ -22,17 +30,29 @@ class Version:
     name: str
     decisions: Decisions
     thresholds: Array  # [C]
-    estimate: Estimate
+    resamples: int
+    seed: int
+    fit_known: bool  # whether the scores say which images their archive was fitted on
+
+    @cached_property
+    def estimate(self) -> Estimate:
+        return estimate(self.decisions, self.resamples, self.seed)
 
     @property
     def measured(self) -> dict[str, list[Interval]]:
         """One interval for each measure of OVERALL, C for each of PER_LABEL."""
         return self.estimate.intervals
 
+    def only(self, places: NDArray[np.intp]) -> "Version":
+        """On some of the images."""
+        return replace(self, decisions=self.decisions.only(places))
+
     def to_dict(self, labels: list[str]) -> dict[str, Any]:
         """For JSON."""
+        supported = {f"{name}_supported": numbers(self.measured[f"{name}_supported"][0]) for name in MACRO}
         return {
             "overall": {name: numbers(self.measured[name][0]) for name in OVERALL},
+            "supported": {"labels": int(self.estimate.supported.sum()), **supported},
             "labels": {
                 name: {
                     "threshold": float(self.thresholds[place]),
@@ -44,63 +64,77 @@ class Version:
         }
 
 
-COUNTS = {"positives": 1, "negatives": 0, "unknown": UNKNOWN}
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The second version minus the first, on the images that both have."""
-
-    first: Version
-    second: Version
-    differences: dict[str, Interval]  # for each of OVERALL
-    paths: list[str]
-
-    @property
-    def verdict(self) -> str:
-        """Whether the second is better, by micro F1; and the other measures in which it is worse."""
-        difference = self.differences["micro_f1"]
-        worse = [OVERALL[name][0] for name, interval in self.differences.items() if _sign(name, interval) < 0]
-        also = f" Worse: {'; '.join(worse)}." if worse else ""
-        interval = f"micro F1 differs by {difference.low:+.3f} to {difference.high:+.3f}"
-        if difference.low > 0:
-            return f"{self.second.name} is better than {self.first.name}: {interval}.{also}"
-        if difference.high < 0:
-            return f"{self.second.name} is worse than {self.first.name}: {interval}."
-        return f"These images can't tell {self.second.name} from {self.first.name}: {interval}.{also}"
-
-
 def as_scored(scores: Scores, resamples: int, seed: int) -> Version:
-    """With the thresholds of the archive that scored."""
-    decisions = Decisions(scores.scores.astype(np.float64), scores.scores >= scores.thresholds, scores.truth)
-    return Version(AS_SCORED, decisions, scores.thresholds, estimate(decisions, resamples, seed))
+    """With the thresholds of the archive that scored; out of fold, where it was fitted on some of these images."""
+    known = fit_known(scores)
+    fired = scores.scores >= scores.thresholds
+    decisions = Decisions(scores.scores.astype(np.float64), fired, scores.truth, scores.scores.astype(np.float64))
+    refitted = _held_out(scores, scores.origin.fit)
+    name = AS_SCORED if refitted is None else AS_SCORED + OUT_OF_FOLD
+    return Version(name, refitted or decisions, scores.thresholds, resamples, seed, known)
 
 
 def with_calibration(scores: Scores, fitted: Calibrated, resamples: int, seed: int) -> Version:
-    """Out of fold where the calibration was fitted on these very scores, since it looks too good on them."""
-    provenance = fitted.provenance
-    if provenance.get("scores_sha256") == scores.sha256:
-        objective = Objective(provenance["objective_kind"], provenance["objective_value"])
-        folds = (provenance["method"], provenance["min_support"], provenance["folds"], provenance["seed"])
-        decisions = Decisions(*out_of_fold(scores.scores, scores.truth, objective, *folds), scores.truth)
-        name = OUT_OF_FOLD
-    else:
-        # The scores may be calibrated already: that calibration is undone first.
-        again = calibrated(scores.scores, fitted.calibration.after(scores.calibration.inverse))
-        decisions, name = Decisions(again, again >= fitted.thresholds, scores.truth), CALIBRATED
-    return Version(name, decisions, fitted.thresholds, estimate(decisions, resamples, seed))
+    """Out of fold where the calibration was fitted on some of these images, since it looks too good on them."""
+    settings = fit_settings(fitted.provenance)
+    if (refitted := _held_out(scores, settings)) is not None:
+        return Version(CALIBRATED + OUT_OF_FOLD, refitted, fitted.thresholds, resamples, seed, fit_known=True)
+    # The scores may be calibrated already: that calibration is undone first.
+    again = calibrated(scores.scores, fitted.calibration.after(scores.calibration.inverse))
+    decisions = Decisions(again, again >= fitted.thresholds, scores.truth, scores.scores.astype(np.float64))
+    return Version(CALIBRATED, decisions, fitted.thresholds, resamples, seed, fit_known=settings is not None)
 
 
-def compared(first: Version, second: Version, paths: list[str]) -> Comparison:
-    """Both versions need the same images in one order, and the same seed."""
-    differences = second.estimate.minus(first.estimate).intervals
-    return Comparison(first, second, {name: differences[name][0] for name in OVERALL}, paths)
+def fit_known(scores: Scores) -> bool:
+    """Whether they say which images their archive was fitted on; an archive without calibration on none."""
+    origin = scores.origin
+    return origin.fit is not None or (origin.calibration is not None and not scores.calibration.changes)
 
 
-def _sign(name: str, interval: Interval) -> int:
-    """1 for better, -1 for worse, 0 where the interval holds 0."""
-    sign = (interval.low > 0) - (interval.high < 0)
-    return -sign if name in LOWER_IS_BETTER else sign
+def judgeable(scores: Scores, *fits: Mapping[str, Any] | None) -> NDArray[np.intp]:
+    """The places of images that some fit has not seen, or that can be decided by a fit without them.
+
+    That takes all images of the fit. Raises LoadError if no image is left.
+    """
+    kept = np.ones(len(scores.paths), dtype=bool)
+    for settings in fits:
+        fitted_on = None if settings is None else parse_fitted_on(settings)
+        if fitted_on is not None and not fitted_on.within(scores.images):
+            kept &= ~fitted_on.includes(scores.images)
+    if not kept.any():
+        raise LoadError(
+            "scores",
+            "every image was fitted on, with others that are not here: expected all that were fitted on, or new images",
+        )
+    return np.flatnonzero(kept)
+
+
+def _held_out(scores: Scores, settings: Mapping[str, Any] | None) -> Decisions | None:
+    """None where no image was fitted on."""
+    fitted_on = None if settings is None else parse_fitted_on(settings)
+    if settings is None or fitted_on is None or not (included := fitted_on.includes(scores.images)).any():
+        return None
+    # The fit began with the scores that `applied` gives of the bare network.
+    applied = settings["applied"]
+    began = Calibration.none(len(scores.labels))
+    if applied is not None:
+        began = parse_calibration(applied, scores.labels, "applied")
+    start = calibrated(scores.scores, began.after(scores.calibration.inverse))
+    found = held_out(start, scores.truth, scores.images, included, _procedure(settings))
+    return Decisions(found.scores, found.fired, scores.truth, scores.scores.astype(np.float64), found.refit)
+
+
+def _procedure(settings: Mapping[str, Any]) -> Procedure:
+    objective = Objective(settings["objective_kind"], settings["objective_value"], settings["confidence"])
+    otherwise = settings["otherwise"]
+    return Procedure(
+        objective,
+        settings["method"],
+        settings["min_support"],
+        settings["folds"],
+        settings["seed"],
+        NEVER if otherwise is None else otherwise,
+    )
 
 
 def numbers(interval: Interval) -> dict[str, float | None]:

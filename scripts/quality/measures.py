@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from scripts.quality.ranking import rank_with_cuts
+from scripts.quality.refitting import Refit
 from scripts.quality.scores import UNKNOWN
 
 Array = NDArray[np.float64]
@@ -33,6 +34,8 @@ OVERALL = {
         "mean distance between scores and the share that is true; lower is better",
     ),
 }
+MACRO = ("macro_precision", "macro_recall", "macro_f1", "map")  # means over the labels
+SUPPORT = 20  # images with and without a label, for an interval of a mean over labels to hold it
 LOWER_IS_BETTER = ("hamming_loss", "calibration_error")
 PER_LABEL = ("precision", "recall", "f1", "average_precision")
 
@@ -44,6 +47,15 @@ class Decisions:
     scores: Array
     fired: NDArray[np.bool_]
     truth: NDArray[np.int8]
+    # [N, C]: what ranks the images, if not the scores. Out of fold, the calibrations of the folds would mix the order.
+    ranks: Array | None = None
+    refit: Refit | None = None  # how the decisions were fitted, if they are out of fold
+
+    def only(self, places: NDArray[np.intp]) -> "Decisions":
+        """About some of the images."""
+        ranks = None if self.ranks is None else self.ranks[places]
+        refit = None if self.refit is None else self.refit.only(places)
+        return Decisions(self.scores[places], self.fired[places], self.truth[places], ranks, refit)
 
 
 class Measures:
@@ -61,14 +73,24 @@ class Measures:
         exact = ((fired == positive) | ~known).all(axis=1) & counted
         self._images = np.stack([exact, counted, known.sum(axis=1)]).astype(np.float64)
         self._surplus = _surplus(scores, truth)
-        self._rankings = [_Ranking(scores[:, label], truth[:, label]) for label in range(truth.shape[1])]
+        ranks = scores if decisions.ranks is None else decisions.ranks
+        self._rankings = [_Ranking(ranks[:, label], truth[:, label]) for label in range(truth.shape[1])]
+        self._refit = decisions.refit
+        self.supported = (positive.sum(axis=0) >= SUPPORT) & ((truth == 0).sum(axis=0) >= SUPPORT)
 
     def __call__(self, weights: Array | None = None) -> dict[str, Array]:
-        """weights [N, R], by default each image once → [R] for each of OVERALL, [R, C] for each of PER_LABEL."""
+        """weights [N, R], by default each image once → [R] for each of OVERALL, [R, C] for each of PER_LABEL.
+
+        With weights, decisions that are out of fold are made again, by thresholds that are fitted on these images.
+        """
+        refit = weights is not None
         if weights is None:
             weights = np.ones((self._images.shape[1], 1))
         hits, alarms, misses = ((counts @ weights).T for counts in (self._hits, self._alarms, self._misses))
         exact, counted, known = self._images @ weights
+        if refit and self._refit is not None:
+            again = self._refit(weights)
+            hits, alarms, misses, exact = again.hits, again.alarms, again.misses, again.exact
         all_hits, all_alarms, all_misses = (counts.sum(axis=1) for counts in (hits, alarms, misses))
         # A label that no image has is left out of the means: it has no recall.
         present = hits + misses > 0
@@ -79,23 +101,43 @@ class Measures:
             "average_precision": np.stack([ranking.average_precision(weights) for ranking in self._rankings], axis=1),
         }
         # A label that some image has and that is never given has a precision of 0, as in scikit-learn.
-        macro = {
-            f"macro_{name}": _mean(np.where(present, np.nan_to_num(per_label[name]), np.nan))
-            for name in ("precision", "recall", "f1")
+        shown = {f"macro_{name}": np.nan_to_num(per_label[name]) for name in ("precision", "recall", "f1")}
+        shown["map"] = per_label["average_precision"]
+        macro = {name: _mean(np.where(present, values, np.nan)) for name, values in shown.items()}
+        supported = {
+            f"{name}_supported": _mean(np.where(present & self.supported, values, np.nan))
+            for name, values in shown.items()
         }
         return {
             "micro_precision": _ratio(all_hits, all_hits + all_alarms),
             "micro_recall": _ratio(all_hits, all_hits + all_misses),
             "micro_f1": _ratio(2 * all_hits, 2 * all_hits + all_alarms + all_misses),
             **macro,
-            "map": _mean(np.where(present, per_label["average_precision"], np.nan)),
             "exact_match": _ratio(exact, counted),
             "hamming_loss": _ratio(all_alarms + all_misses, known),
             # Naeini, Cooper and Hauskrecht, Obtaining well calibrated probabilities using Bayesian binning, 2015: the
             # mean distance of score and share, weighted by the number of labels in each bin.
             "calibration_error": _ratio(np.abs(self._surplus @ weights).sum(axis=0), known),
+            **supported,
             **per_label,
         }
+
+    def trials(self) -> dict[str, Array]:
+        """How many decisions each share is of: [1] for each of OVERALL, [C] for each of PER_LABEL. F1 has a union."""
+        once = np.ones((self._images.shape[1], 1))
+        hits, alarms, misses = ((counts @ once).T[0] for counts in (self._hits, self._alarms, self._misses))
+        _, counted, known = self._images @ once
+        per_label = {
+            "precision": hits + alarms,
+            "recall": hits + misses,
+            "f1": hits + alarms + misses,
+            "average_precision": hits + misses,
+        }
+        overall = {f"micro_{name}": per_label[name].sum(keepdims=True) for name in ("precision", "recall", "f1")}
+        for name in MACRO:
+            column = name.removeprefix("macro_") if name != "map" else "average_precision"
+            overall[name] = overall[f"{name}_supported"] = per_label[column][self.supported].sum(keepdims=True)
+        return {**per_label, **overall, "exact_match": counted, "hamming_loss": known}
 
 
 class _Ranking:

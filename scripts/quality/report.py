@@ -15,8 +15,9 @@ from handler.decode import decode
 from handler.errors import ItemError
 from handler.settings import Limits
 from scripts.quality import figures
-from scripts.quality.bootstrap import Interval
-from scripts.quality.evaluation import Comparison, Version
+from scripts.quality.comparison import Comparison
+from scripts.quality.evaluation import Version
+from scripts.quality.intervals import Interval
 from scripts.quality.measures import OVERALL, Array, Decisions
 from scripts.quality.scores import UNKNOWN, Scores
 
@@ -179,4 +180,6 @@ def _number(value: float) -> str:
 
 
 def _interval(interval: Interval) -> str:
-    return "" if interval.low != interval.low else f"{interval.low:.3f} to {interval.high:.3f}"
+    if interval.value != interval.value:
+        return ""
+    return "too few" if interval.low != interval.low else f"{interval.low:.3f} to {interval.high:.3f}"

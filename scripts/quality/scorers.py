@@ -15,15 +15,16 @@ import torch
 from PIL import Image
 
 from handler.classifier import Classifier
-from handler.contents import sha256
 from handler.cores import use_threads
 from handler.errors import ItemError, one_line
+from handler.responses import speed
 from scripts.archive.labels import parse_labels
 from scripts.archive.manifest import read_archive
 from scripts.archive.recipe import Recipe
 from scripts.archive.stage import write_stage
 from scripts.archive.unpacking import unpacked
-from scripts.quality.dataset import root
+from scripts.quality.dataset import data_digest, root
+from scripts.quality.fitted import fit_settings
 from scripts.quality.scores import Origin
 from scripts.server.client import Client
 from scripts.server.session import direct_session
@@ -74,7 +75,12 @@ class InProcess:
     def origin(self, data: Path) -> Origin:
         thresholds = dict(zip(self.labels, self.classifier.thresholds.tolist(), strict=True))
         calibration = self.classifier.calibration.to_dict(self.labels)
-        return Origin(list(self.labels), thresholds, calibration, self._model, *_describe(data))
+        fit = fit_settings(self.classifier.metadata.get("calibration"))
+        archive = {
+            "contents_sha256": self.classifier.contents_sha256,
+            **speed(self.classifier),
+        }
+        return Origin(list(self.labels), thresholds, calibration, self._model, *_describe(data), fit, archive)
 
     def score(self, images: Sequence[bytes]) -> list[Outcome]:
         outcomes = self.classifier.classify(images)
@@ -103,10 +109,16 @@ class OverHttp:
             self._thresholds = {name: ranked[name] for name in self.labels}
         except UNEXPECTED:
             raise self._unexpected(answer) from None
-        self._calibration = None if management is None else self._described_calibration(management)
+        self._described = {} if management is None else self._describe_model(management)
 
     def origin(self, data: Path) -> Origin:
-        return Origin(list(self.labels), self._thresholds, self._calibration, self._model, *_describe(data))
+        described = self._described
+        archive = None
+        if described:
+            archive = {"contents_sha256": described.get("contents_sha256"), **described.get("speed", {})}
+        fit = fit_settings(described.get("metadata", {}).get("calibration"))
+        calibration = described.get("calibration")
+        return Origin(list(self.labels), self._thresholds, calibration, self._model, *_describe(data), fit, archive)
 
     def score(self, images: Sequence[bytes]) -> list[Outcome]:
         """Raises ServerError."""
@@ -120,20 +132,20 @@ class OverHttp:
             if answer.status_code != 200:
                 return str(content["error"]["code"])
             model = {key: content["model"][key] for key in MODEL_KEYS}
-            scores = [content["scores"][name] for name in self.labels]
+            scores = [_checked(content["scores"][name]) for name in self.labels]
         except UNEXPECTED:
             raise self._unexpected(answer) from None
         if model != self._model:
             raise ServerError(f"{self.url}: the model changed during the run, to {model}")
         return scores
 
-    def _described_calibration(self, management: str) -> dict[str, dict[str, float]]:
+    def _describe_model(self, management: str) -> dict[str, Any]:
         name, version = self._model["name"], self._model["version"]
         details = Client("", management).details(name, version)
         if not isinstance(details.get("calibration"), dict):
             problem = "calibration: not described, expected an archive of this project"
             raise ServerError(f"{management}: {name} {version}: {problem}")
-        return dict(details["calibration"])
+        return details
 
     def _ask(self, image: bytes, headers: dict[str, str]) -> requests.Response:
         """Asks again while the answer is 503: the server is full or restarts its worker. Raises ServerError."""
@@ -177,9 +189,16 @@ def _retry_after(answer: requests.Response) -> float:
     return float(text) if text.isdecimal() else PAUSE
 
 
-def _describe(data: Path) -> tuple[str, str | None, str]:
-    """The data's name, its hash if it is a list, and the folder that its paths are relative to."""
-    return data.name, None if data.is_dir() else sha256(data), str(root(data).resolve())
+def _checked(score: Any) -> float:
+    """Raises ValueError where it isn't a number from 0 to 1."""
+    if type(score) not in (int, float) or not 0 <= score <= 1:
+        raise ValueError(score)
+    return float(score)
+
+
+def _describe(data: Path) -> tuple[str, str, str]:
+    """The data's name, its hash, and the folder that its paths are relative to."""
+    return data.name, data_digest(data), str(root(data).resolve())
 
 
 def _probe() -> bytes:

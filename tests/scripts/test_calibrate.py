@@ -10,13 +10,16 @@ import torch
 from samples import CHELSEA, TINY_LABELS
 from synthetic import EAGER, LABELS, SHA, calibrated_scores, origin, sharpened, tiny_archive, write_scores
 
-from handler.calibration import Calibration
+from handler.calibration import Calibration, parse_calibration
 from handler.classifier import Classifier
 from handler.errors import LoadError
 from scripts import calibrate
 from scripts.archive.recipe import Recipe
 from scripts.archive.unpacking import unpacked
 from scripts.build_archive import build_archive
+from scripts.quality.fitted import fit_settings
+from scripts.quality.fitting import calibrated
+from scripts.quality.objective import NEVER
 
 CPU = torch.device("cpu")
 SCORES, TRUTH = calibrated_scores(3_000)
@@ -49,31 +52,76 @@ def test_the_same_scores_give_the_same_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("flags", "objective"),
-    [(("--beta", "2"), "F2"), (("--precision", "0.8"), "precision of 0.8"), (("--cost", "5"), "a miss costs 5")],
+    [(("--beta", "2"), "F2"), (("--cost", "5"), "a miss costs 5")],
 )
 def test_objectives(tmp_path: Path, flags: tuple[str, ...], objective: str) -> None:
     found = run(write_scores(tmp_path / "scores", SCORES, TRUTH), tmp_path / "a.json", *flags, "--method", "none")
     assert found["provenance"]["objective"] == objective
-    fired = np.array(list(found["thresholds"].values())) <= SCORES
-    if objective.startswith("precision"):
-        assert ((TRUTH == 1) & fired).sum(axis=0) / fired.sum(axis=0) == pytest.approx(0.8, abs=0.03)
     if objective.startswith("a miss"):  # of calibrated scores: where five times the share is more than the rest
         np.testing.assert_allclose(list(found["thresholds"].values()), 1 / 6, atol=0.06)
 
 
-def test_labels_with_little_support_and_goals_out_of_reach_are_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_labels_with_little_support_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     truth = TRUTH.copy()
     truth[:, 1] = 0
-    noise = SCORES.copy()
-    noise[:, 2] = np.random.default_rng(1).random(len(noise))
-    found = run(write_scores(tmp_path / "scores", noise, truth), tmp_path / "a.json", "--precision", "0.9")
-    said = {name: (label["threshold_of"], label["reached"]) for name, label in found["provenance"]["labels"].items()}
-    assert said["bee"] == ("all labels", True)
-    assert said["cat"][0] == "its own"
+    truth[:5, 1] = 1
+    found = run(write_scores(tmp_path / "scores", SCORES, truth), tmp_path / "a.json")
+    own = {name: label["own"] for name, label in found["provenance"]["labels"].items()}
+    assert own["bee"] == 0.5 < 0.9 < own["ant"]
+    assert "threshold near that of all labels, as fewer than 10 images are with or without the label: bee\n" in (
+        capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize("otherwise", [None, 0.9])
+def test_promises(tmp_path: Path, capsys: pytest.CaptureFixture[str], otherwise: float | None) -> None:
+    """For a label whose scores are noise, none can be made: it is not given, or from the threshold that was named."""
+    rng = np.random.default_rng(1)
+    scores = rng.beta(0.3, 0.5, (2_000, 3)).astype(np.float32)
+    truth = (rng.random(scores.shape) < scores).astype(np.int8)
+    scores[:, 2] = rng.random(len(scores))
+    flags = [] if otherwise is None else ["--otherwise", str(otherwise)]
+    found = run(write_scores(tmp_path / "s", scores, truth), tmp_path / "a.json", "--precision", "0.9", *flags)
+    promise = found["provenance"]["promise"]
+    assert promise == {
+        "precision": 0.9,
+        "confidence": 0.9,
+        "of": "each label",
+        "images": 2_000,
+        "labels": ["ant", "bee"],
+    }
+    assert found["thresholds"]["cat"] == (NEVER if otherwise is None else otherwise)
+    fired = calibrated(scores, parse_calibration(found["calibration"], LABELS, "")) >= list(
+        found["thresholds"].values()
+    )
+    assert (((truth == 1) & fired).sum(axis=0)[:2] / fired.sum(axis=0)[:2] > 0.9).all()
     out = capsys.readouterr().out
-    assert "shared threshold, as fewer than 10 images are with or without the label: bee" in out
+    assert (
+        "promised: a precision of 0.9 on new images for 2 of 3 labels, with a confidence of 0.9 for each label" in out
+    )
+    instead = "never given" if otherwise is None else "given from 0.9 on"
+    assert f"{instead}, as 2000 images can't promise a precision of 0.9: cat" in out
+
+
+def test_promises_of_all_labels_together_are_stricter(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    scores = rng.beta(0.3, 0.5, (2_000, 3)).astype(np.float32)
+    path = write_scores(tmp_path / "s", scores, (rng.random(scores.shape) < scores).astype(np.int8))
+    alone, together = (
+        run(path, tmp_path / f"{len(flags)}.json", "--recall", "0.9", *flags) for flags in ([], ["--together"])
+    )
+    assert together["provenance"]["promise"]["of"] == "all labels together"
+    assert all(together["thresholds"][name] < alone["thresholds"][name] for name in LABELS)
+
+
+def test_a_calibration_of_these_images_is_not_built_upon(tmp_path: Path) -> None:
+    """The archive was calibrated on them: the fit begins with the bare network, so that each fold is without them."""
+    first = run(write_scores(tmp_path / "bare", OVERCONFIDENT, TRUTH), tmp_path / "a.json")
+    of = origin(calibration=first["calibration"], fit=fit_settings(first["provenance"]))
+    served = calibrated(OVERCONFIDENT, parse_calibration(first["calibration"], LABELS, "")).astype(np.float32)
+    again = run(write_scores(tmp_path / "served", served, TRUTH, of), tmp_path / "b.json")
+    assert again["provenance"]["applied"] is None
+    assert again["calibration"]["ant"]["scale"] == pytest.approx(first["calibration"]["ant"]["scale"], rel=1e-3)
 
 
 def test_what_the_scores_had_already_is_kept(tmp_path: Path) -> None:
@@ -94,7 +142,7 @@ def test_what_can_not_be_calibrated(tmp_path: Path, capsys: pytest.CaptureFixtur
     (tmp_path / "a.json").write_text("{}")
     assert calibrate.main(arguments) == 1
     assert "exists already" in capsys.readouterr().err
-    for flags in (["--beta", "0"], ["--precision", "1.5"], ["--folds", "1"]):
+    for flags in (["--beta", "0"], ["--precision", "1.5"], ["--recall", "1"], ["--confidence", "0"], ["--folds", "1"]):
         with pytest.raises(SystemExit):
             calibrate.main([*arguments, *flags])
 

@@ -5,7 +5,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from samples import CHELSEA, TINY_LABELS
-from synthetic import EAGER, LABELS, calibrated_scores, origin, sharpened, tiny_archive, write_scores
+from synthetic import EAGER, LABELS, SHA, calibrated_scores, image, origin, sharpened, tiny_archive, write_scores
 
-from handler.calibration import Calibration
+from handler.calibration import Calibration, parse_calibration
 from handler.contents import read_metadata
 from handler.errors import LoadError
 from scripts import calibrate, evaluate
@@ -25,7 +26,9 @@ from scripts.archive.manifest import read_archive
 from scripts.archive.recipe import Recipe
 from scripts.archive.unpacking import unpacked
 from scripts.build_archive import build_archive
-from scripts.quality.scores import read_scores
+from scripts.quality.fitted import fit_settings
+from scripts.quality.fitting import calibrated
+from scripts.quality.scores import Row, read_scores, write_part
 
 SCORES, TRUTH = calibrated_scores(400)
 OVERCONFIDENT = sharpened(SCORES, 2.5)
@@ -67,17 +70,17 @@ def test_before_and_after(scores: Path, calibration: Path, tmp_path: Path, capsy
 
 def test_on_new_images_the_calibration_is_taken_as_it_is(calibration: Path, tmp_path: Path) -> None:
     fresh, truth = calibrated_scores(400, seed=5)
-    scores = write_scores(tmp_path / "fresh", sharpened(fresh, 2.5), truth)
+    scores = write_scores(tmp_path / "fresh", sharpened(fresh, 2.5), truth, prefix="new")
     assert list(run(tmp_path / "a.json", scores, "--calibration", calibration)["versions"])[1] == "calibrated"
 
 
 def test_scores_of_the_calibrated_archive_are_not_calibrated_twice(calibration: Path, tmp_path: Path) -> None:
     content = json.loads(calibration.read_text())
     fresh, truth = calibrated_scores(400, seed=5)
-    bare = write_scores(tmp_path / "bare", sharpened(fresh, 2.5), truth)
+    bare = write_scores(tmp_path / "bare", sharpened(fresh, 2.5), truth, prefix="new")
     scale = content["calibration"]["ant"]["scale"]
     of = origin(calibration=content["calibration"], thresholds=content["thresholds"])
-    served = write_scores(tmp_path / "served", sharpened(sharpened(fresh, 2.5), scale), truth, of)
+    served = write_scores(tmp_path / "served", sharpened(sharpened(fresh, 2.5), scale), truth, of, "new")
     versions = [
         run(tmp_path / "a.json", path, "--calibration", calibration)["versions"]["calibrated"]
         for path in (bare, served)
@@ -87,11 +90,114 @@ def test_scores_of_the_calibrated_archive_are_not_calibrated_twice(calibration: 
     assert values[0] == pytest.approx(values[1], abs=2e-3)
 
 
-@pytest.mark.parametrize(("flips", "verdict"), [(0, "can't tell"), (200, "is worse than"), (-200, "is better than")])
+OUT_OF_FOLD = "calibrated, out of fold"
+
+
+def _rows(places: Iterable[int], scores: NDArray[np.float32] = OVERCONFIDENT) -> list[Row]:
+    return [
+        Row(f"{place}.jpg", scores[place].tolist(), None, TRUTH[place].tolist(), image(f"{place}.jpg"))
+        for place in places
+    ]
+
+
+def test_out_of_fold_in_any_order_and_any_number_of_files(scores: Path, calibration: Path, tmp_path: Path) -> None:
+    order, split = np.random.default_rng(0).permutation(400), tmp_path / "split"
+    split.mkdir()
+    for number, places in enumerate(np.array_split(order, 2)):
+        write_part(split / f"scores-1-of-1-{number:06}.parquet", origin(), _rows(places))
+    found = [run(tmp_path / "a.json", path, "--calibration", calibration)["versions"] for path in (scores, split)]
+    values = [[each["value"] for each in version[OUT_OF_FOLD]["overall"].values()] for version in found]
+    assert values[0] == pytest.approx(values[1])
+
+
+def test_new_images_beside_those_that_were_fitted_on(calibration: Path, tmp_path: Path) -> None:
+    """Each of the old ones is decided out of fold, the new ones as they will be served."""
+    fresh, truth = calibrated_scores(10, seed=5)
+    grown = write_scores(tmp_path / "grown", sharpened(fresh, 2.5), truth, prefix="new")
+    write_part(grown / "scores-1-of-1-000001.parquet", origin(), _rows(range(400)))
+    found = run(tmp_path / "a.json", grown, "--calibration", calibration)
+    assert found["of"]["images"] == 410
+    assert OUT_OF_FOLD in found["versions"]
+
+
+def test_images_whose_fit_can_not_be_repeated_are_not_judged(
+    calibration: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """300 of the 400 that were fitted on: without the rest, no fit can leave them out."""
+    some = tmp_path / "some"
+    some.mkdir()
+    write_part(some / "scores-1-of-1-000000.parquet", origin(), _rows(range(300)))
+    assert evaluate.main([str(some), "--calibration", str(calibration), *FEW]) == 1
+    assert "every image was fitted on, with others that are not here" in capsys.readouterr().err
+    fresh, truth = calibrated_scores(100, seed=5)
+    write_scores(some, sharpened(fresh, 2.5), truth, prefix="new")
+    write_part(some / "scores-1-of-1-000001.parquet", origin(), _rows(range(300)))
+    found = run(tmp_path / "a.json", some, "--calibration", calibration)
+    assert found["of"]["images"] == 100
+    assert "calibrated" in found["versions"]
+    said = "caution  300 images were fitted on, with others that are not here, and aren't judged"
+    assert said in capsys.readouterr().out
+
+
+@pytest.fixture
+def served(calibration: Path, tmp_path: Path) -> Path:
+    """The calibrated archive, on the images that it was calibrated on."""
+    content = json.loads(calibration.read_text())
+    of = origin(
+        calibration=content["calibration"],
+        thresholds=content["thresholds"],
+        fit=fit_settings(content["provenance"]),
+        model={"name": "cats", "version": "1.1", "sha256": SHA},
+    )
+    again = calibrated(OVERCONFIDENT, parse_calibration(content["calibration"], LABELS, "")).astype(np.float32)
+    return write_scores(tmp_path / "served", again, TRUTH, of)
+
+
+def test_an_archive_on_the_images_that_it_was_fitted_on(
+    scores: Path, calibration: Path, served: Path, tmp_path: Path
+) -> None:
+    """It is judged out of fold, just as its calibration was: so a version isn't better than itself."""
+    found = run(tmp_path / "a.json", scores, "--calibration", calibration, "--against", served)
+    [version] = run(tmp_path / "b.json", served)["versions"].items()
+    assert version[0] == "as scored, out of fold"
+    assert version[1]["overall"]["micro_f1"] == found["versions"][OUT_OF_FOLD]["overall"]["micro_f1"]
+    comparison = found["comparison"]
+    assert (comparison["first"], comparison["verdict"]) == ("cats 1.1, as scored, out of fold", "not worse")
+    assert comparison["differences"]["micro_f1"] == {"value": 0, "low": None, "high": None}
+    assert comparison["deciding"]["high"] == pytest.approx(3.69 / 400), "what nothing in 400 images leaves possible"
+
+
+def test_measures_of_rank_are_of_the_scores_as_they_are(scores: Path, tmp_path: Path) -> None:
+    """Folds with scales of their own would mix the order of a label."""
+    path = tmp_path / "platt.json"
+    assert calibrate.main([str(scores), "--output", str(path), "--method", "platt"]) == 0
+    before, after = run(tmp_path / "a.json", scores, "--calibration", path)["versions"].values()
+    assert before["overall"]["map"] == after["overall"]["map"]
+
+
+def test_no_verdict_where_nobody_knows_what_was_fitted_on(scores: Path, tmp_path: Path) -> None:
+    of = origin(calibration=None, model={"name": "cats", "version": "0.9", "sha256": ""})
+    other = write_scores(tmp_path / "other", SCORES, TRUTH, of)
+    found = run(tmp_path / "a.json", scores, "--against", other)["comparison"]
+    assert found["verdict"] == "none"
+    assert found["text"].startswith("No verdict on cats 1.0 and cats 0.9: it is not known whether these images were")
+
+
+@pytest.mark.parametrize(("margin", "verdict"), [("0.001", "can't tell"), ("0.3", "not worse")])
+def test_the_margin_decides(scores: Path, tmp_path: Path, margin: str, verdict: str) -> None:
+    found = run(tmp_path / "a.json", scores, "--against", _other_version(2, tmp_path), "--margin", margin)
+    comparison = found["comparison"]
+    assert comparison["deciding"]["low"] < 0
+    assert (comparison["verdict"], comparison["margin"]) == (verdict, float(margin))
+
+
+@pytest.mark.parametrize(
+    ("flips", "verdict"), [(0, "is not worse than"), (200, "is worse than"), (-200, "is better than")]
+)
 def test_against_another_version(scores: Path, tmp_path: Path, flips: int, verdict: str) -> None:
     """The other version has more right decisions, or fewer."""
     found = run(tmp_path / "a.json", scores, "--against", _other_version(flips, tmp_path))["comparison"]
-    assert verdict in found["verdict"]
+    assert verdict in found["text"]
     assert (found["first"], found["second"], found["images"]) == ("cats 0.9", "cats 1.0", 400)
 
 
@@ -100,7 +206,7 @@ def test_the_page_answers_whether_one_version_may_replace_another(scores: Path, 
     found = run(tmp_path / "a.json", scores, "--against", _other_version(200, tmp_path), "--report", report)
     text = report.read_text()
     assert "May cats 1.0 replace cats 0.9?" in text
-    assert found["comparison"]["verdict"] in text
+    assert found["comparison"]["text"] in text
 
 
 def _other_version(flips: int, directory: Path) -> Path:

@@ -12,13 +12,17 @@ import pytest
 import torch
 from predictions import Answer, serving
 from samples import CHELSEA, COFFEE, TINY_LABELS, encode, free_ports, noise, random_weights, save_checkpoint
-from synthetic import tiny_archive
+from synthetic import EAGER, tiny_archive
 
 from handler.classifier import Classifier
 from handler.errors import ItemError, LoadError
+from handler.responses import SPEED
 from scripts import score
 from scripts.archive.manifest import read_archive
+from scripts.archive.recipe import Recipe
 from scripts.archive.unpacking import unpacked
+from scripts.build_archive import build_archive
+from scripts.quality.dataset import data_digest
 from scripts.quality.scores import Origin, read_scores
 from scripts.server.torchserve import TorchServe
 
@@ -48,7 +52,7 @@ def classifier(archive: Path) -> Classifier:
 
 
 def test_an_archive(archive: Path, classifier: Classifier, data: Path, tmp_path: Path) -> None:
-    assert score.main([str(archive), "--data", str(data), "--output", str(tmp_path / "out")]) == 0
+    assert score.main([str(archive), "--data", str(data), "--output", str(tmp_path / "out")]) == 3, "half are refused"
     scores = read_scores(tmp_path / "out")
     assert scores.paths == ["cat.png", "cup.png"]
     np.testing.assert_allclose(scores.scores, np.stack(classifier.classify([CHELSEA, COFFEE])), atol=1e-6)  # type: ignore[arg-type]
@@ -84,10 +88,10 @@ def test_a_checkpoint_that_needs_no_flags(data: Path, tmp_path: Path) -> None:
 
 def _compare(archive: Path, data: Path, flags: list[str], management: str, directory: Path) -> None:
     """A server's scores with those of the same archive in this process."""
-    flags = [*flags, "--data", str(data)]
+    flags = [*flags, "--data", str(data), "--max-refused", "0.5"]
     assert score.main([*flags, "--output", str(directory / "http"), "--management", management]) == 0
     assert score.main([*flags, "--output", str(directory / "unknown")]) == 0
-    assert score.main([str(archive), "--data", str(data), "--output", str(directory / "here")]) == 0
+    assert score.main([str(archive), *flags[-4:], "--output", str(directory / "here")]) == 0
     http, here = read_scores(directory / "http"), read_scores(directory / "here")
     assert http.origin == here.origin
     assert (http.paths, http.errors) == (here.paths, here.errors)
@@ -108,7 +112,9 @@ def test_a_stub_of_a_server_gives_the_same(archive: Path, classifier: Classifier
         return 200, {"scores": scores, "top_k": ranked, "model": model}, {}
 
     calibration = classifier.calibration.to_dict(classifier.labels)
-    with serving(answer, [{"customizedMetadata": {"calibration": calibration}}]) as server:
+    speed = {key: getattr(classifier.settings, key) for key in SPEED}
+    described = {"calibration": calibration, "speed": speed, "contents_sha256": classifier.contents_sha256}
+    with serving(answer, [{"customizedMetadata": described}]) as server:
         _compare(archive, data, ["--url", f"{server.url}/predictions/tiny"], server.url, tmp_path)
 
 
@@ -138,7 +144,13 @@ class Counting:
     def origin(self, data: Path) -> Any:
         pair = {"scale": 1.0, "shift": 0.0}
         return Origin(
-            ["ant"], {"ant": 0.5}, {"ant": pair}, {"name": "count", "version": self.version}, data.name, None, "."
+            ["ant"],
+            {"ant": 0.5},
+            {"ant": pair},
+            {"name": "count", "version": self.version},
+            data.name,
+            data_digest(data),
+            ".",
         )
 
     def score(self, images: Any) -> list[list[float] | str]:
@@ -188,7 +200,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
 def test_changed_labels_are_other_data(archive: Path, tmp_path: Path) -> None:
     path = tmp_path / "data.csv"
     path.write_text("path,ant\na.jpg,1\n")
-    arguments = [str(archive), "--data", str(path), "--output", str(tmp_path / "out")]
+    arguments = [str(archive), "--data", str(path), "--output", str(tmp_path / "out"), "--max-refused", "1"]
     assert score.main(arguments) == score.main(arguments) == 0
     path.write_text("path,ant\na.jpg,0\n")
     assert score.main(arguments) == 1
@@ -216,7 +228,7 @@ def test_a_shard_of_another_model_is_refused_before_the_first_image(numbers: Pat
     other = Counting()
     other.version = "2"
     with pytest.raises(
-        LoadError, match=r"scores-1-of-2-000000\.parquet: of another model or other data, expected a new"
+        LoadError, match=r"scores-1-of-2-000000\.parquet: of another model or other data \(model\), expected a new"
     ):
         score.score(other, numbers, tmp_path / "out", (2, 2), 5)
     assert other.seen == 0
@@ -235,10 +247,57 @@ def test_other_data_or_another_model_is_refused(
     output = tmp_path / "out"
     score.score(Counting(), numbers, output, (1, 1), 5)
     assert score.main([str(archive), "--data", str(numbers), "--output", str(output)]) == 1
-    assert "of another model or other data, expected a new --output" in capsys.readouterr().err
+    assert "of another model or other data (labels, thresholds, " in capsys.readouterr().err
     (numbers / "00.png").unlink()
-    with pytest.raises(Exception, match=r"00\.png: not where it was in the data"):
+    with pytest.raises(LoadError, match=r"of another model or other data \(data_sha256, images\), expected a new"):
         score.score(Counting(), numbers, output, (1, 1), 5)
+
+
+def test_a_changed_photo_stops_a_run_that_goes_on(numbers: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        score.score(Counting(limit=13), numbers, tmp_path / "out", (1, 1), 5)
+    (numbers / "03.png").write_text("0.99")
+    with pytest.raises(LoadError, match=r"03\.png: changed or gone since it was scored, expected a new --output"):
+        score.score(Counting(), numbers, tmp_path / "out", (1, 1), 5)
+
+
+def test_other_preprocessing_of_the_same_weights_is_refused(
+    archive: Path, tiny_checkpoint: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its name, version and weights are the same."""
+    with unpacked(archive) as directory:
+        content = json.loads((directory / "preprocessing.json").read_text())
+    changed = tmp_path / "preprocessing.json"
+    changed.write_text(json.dumps(content).replace('"interpolation": 2', '"interpolation": 1'))
+    assert json.loads(changed.read_text()) != content
+    other = tmp_path / "other.mar"
+    build_archive(Recipe(tiny_checkpoint, "tiny", handler=EAGER, preprocessing=changed), other)
+    flags = ["--data", str(data), "--output", str(tmp_path / "out"), "--max-refused", "1"]
+    assert score.main([str(archive), *flags]) == 0
+    assert score.main([str(other), *flags]) == 1
+    assert "of another model or other data (contents_sha256), expected a new --output" in capsys.readouterr().err
+
+
+def test_two_scorers_in_one_directory_lose_nothing(numbers: Path, tmp_path: Path) -> None:
+    """The second begins while the first is within its last part: both write the same part."""
+    output = tmp_path / "out"
+
+    class Late(Counting):
+        def score(self, images: Any) -> list[list[float] | str]:
+            if not self.seen:
+                score.score(Counting(), numbers, output, (1, 1), 5)
+            return super().score(images)
+
+    assert score.score(Late(), numbers, output, (1, 1), 5) == (20, 0)
+    assert len(read_scores(output).paths) == 20
+    assert not list(output.glob("*unfinished*"))
+
+
+@pytest.mark.parametrize("value", ["0.5x", "-0.1", "1.5", "nan"])
+def test_wrong_shares(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        score.main(["x.mar", "--data", "d", "--output", "o", f"--max-refused={value}"])
+    assert f"'{value}', expected a number from 0 to 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "a/b", "1", "-1/2"])

@@ -8,7 +8,7 @@ import pytest
 from samples import encode, noise
 
 from handler.errors import LoadError
-from scripts.quality.dataset import Sample, read_samples, root
+from scripts.quality.dataset import Sample, count_samples, data_digest, read_samples, root
 
 LABELS = ["ant", "bee", "cat"]
 LISTED = [("a.jpg", ["ant", "cat"]), ("b/ü.jpg", []), ("c.jpg", ["bee"])]
@@ -96,6 +96,8 @@ def test_empty_cells_are_unknown(tmp_path: Path) -> None:
         ("a.jsonl", "[1]", "row 1: path: missing"),
         ("a.jsonl", '{"path": "a", "labels": 3}', "row 1: labels: 3, expected a list of labels, or"),
         ("a.parquet", "PAR1", "a.parquet: damaged: "),
+        ("a.csv", "path,ant,ant\na.jpg,1,0", r"a\.csv: 'ant': twice, expected each column once"),
+        ("a.jsonl", '{"path": "a", "labels": {"ant": 1, "ant": 0}}', r"a\.jsonl: 'ant': twice"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, name: str, content: str, message: str) -> None:
@@ -107,3 +109,31 @@ def test_what_is_wrong_is_named(tmp_path: Path, name: str, content: str, message
 def test_a_missing_list(tmp_path: Path) -> None:
     with pytest.raises(LoadError, match=r"no\.csv: can't be read \(No such file or directory\)"):
         list(read_samples(tmp_path / "no.csv", LABELS))
+
+
+@pytest.mark.parametrize("second", ["ant", "bee"])
+def test_an_image_that_is_listed_twice(tmp_path: Path, second: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"path,labels\na.jpg,ant\nb.jpg,ant\na.jpg,{second}\n")
+    with pytest.raises(LoadError, match=r"a\.csv: row 3: a\.jpg: in row 1 already, expected each image once"):
+        count_samples(path, LABELS)
+
+
+@pytest.mark.parametrize("name", ["empty", "empty.csv", "empty.jsonl"])
+def test_no_images(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if path.suffix:
+        path.write_text("path,labels\n" if path.suffix == ".csv" else "\n")
+    else:
+        path.mkdir()
+    with pytest.raises(LoadError, match=f"{name}: no images, expected at least one"):
+        count_samples(path, LABELS)
+
+
+def test_a_folder_has_another_digest_when_it_grows(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    before = data_digest(tmp_path)
+    (tmp_path / "notes.txt").touch()
+    assert data_digest(tmp_path) == before
+    (tmp_path / "b.jpg").touch()
+    assert data_digest(tmp_path) != before

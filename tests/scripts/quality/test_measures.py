@@ -87,7 +87,7 @@ def test_intervals_hold_the_value_and_shrink_with_more_images() -> None:
     widths = []
     for images in (200, 3200):
         found = estimate(decisions(images), 200, 0).intervals
-        assert set(found) == {*OVERALL, *PER_LABEL}
+        assert set(found) >= {*OVERALL, *PER_LABEL}
         [interval] = found["micro_f1"]
         assert interval.low < interval.value < interval.high
         widths.append(interval.high - interval.low)
@@ -110,6 +110,7 @@ def test_a_paired_difference_shows_where_the_intervals_overlap() -> None:
     estimates = [estimate(version, 200, 0) for version in (example, second)]
     first, other = (version.intervals["micro_f1"][0] for version in estimates)
     assert first.high > other.low
-    assert estimates[1].minus(estimates[0]).intervals["micro_f1"][0].low > 0
-    [same] = estimates[0].minus(estimates[0]).intervals["micro_f1"]
-    assert (same.low, same.value, same.high) == (0, 0, 0)
+    assert estimates[1].minus(estimates[0]).intervals("micro_f1")[0].low > 0
+    [same] = estimates[0].minus(estimates[0]).intervals("micro_f1")
+    assert same.value == 0
+    assert np.isnan([same.low, same.high]).all(), "no interval of zero width"

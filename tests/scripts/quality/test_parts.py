@@ -4,7 +4,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from synthetic import calibrated_scores, origin
+from synthetic import calibrated_scores, image, origin
 
 from handler.errors import LoadError
 from scripts import calibrate, evaluate
@@ -21,9 +21,10 @@ def write(directory: Path, shard: Shard, sizes: list[int], images: int | None = 
     scores, truth = calibrated_scores(1_000)
     for number, size in enumerate(sizes):
         rows = [
-            Row(f"{place}.jpg", scores[place].tolist(), None, truth[place].tolist()) for place in islice(places, size)
+            Row(f"{place}.jpg", scores[place].tolist(), None, truth[place].tolist(), image(f"{place}.jpg"))
+            for place in islice(places, size)
         ]
-        write_part(directory / part_name(shard, number), origin(images=images), rows)
+        write_part(directory / part_name(shard, number), origin(images=images, shards=shard[1]), rows)
 
 
 @pytest.mark.parametrize("images", [IMAGES, None])
@@ -89,10 +90,11 @@ def test_shards_without_images_have_no_files(tmp_path: Path) -> None:
     assert read_scores(tmp_path).paths == ["0.jpg", "1.jpg"]
 
 
-def test_a_folder_that_grew_between_two_runs(tmp_path: Path) -> None:
-    write(tmp_path, (1, 1), [12], images=12)
-    write(tmp_path, (1, 1), [12, 8])
-    assert len(read_scores(tmp_path).paths) == IMAGES
+def test_data_that_grew_between_two_shards(tmp_path: Path) -> None:
+    write(tmp_path, (1, 2), [10], images=IMAGES)
+    write(tmp_path, (2, 2), [10], images=IMAGES + 1)
+    with pytest.raises(LoadError, match=r"other data than scores-1-of-2-000000\.parquet \(images\), expected the same"):
+        read_scores(tmp_path)
 
 
 def test_one_file_by_its_own_name_is_what_was_asked_for(tmp_path: Path) -> None:
