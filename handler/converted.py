@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,16 @@ def import_openvino() -> Any:
     return openvino
 
 
+@cache
+def openvino_core() -> Any:
+    """The one of this process, which keeps it. Raises Unavailable.
+
+    Its plugin for CPUs gives the thread a stack of its own for signals, and frees it with the last core: the next
+    signal would end the process.
+    """
+    return import_openvino().Core()
+
+
 def origin(digests: Mapping[str, str], settings: Settings, classes: int) -> str:
     """SHA-256 of all that a converted network depends on. digests: those of an archive's files."""
     parts = [digests.get(name) for name in (WEIGHTS_FILE, PREPROCESSING_FILE)]
@@ -62,21 +73,21 @@ def load_converted(directory: Path, precision: str, made_from: str, threads: int
         raise Unavailable(path, "missing, expected the network as scripts/build_archive.py converts it")
     if precision not in HINTS:
         raise Unavailable(path, f"precision: {precision}, expected {' or '.join(HINTS)} on a CPU")
-    openvino = import_openvino()
+    core = openvino_core()
     _prove(path, precision, example)
-    model = openvino.Core().read_model(path)
+    model = core.read_model(path)
     if not model.has_rt_info([ORIGIN]) or model.get_rt_info([ORIGIN]).astype(str) != made_from:
         raise LoadError(
             path,
             "converted from other weights, preprocessing, architecture or number of labels, expected this archive's",
         )
-    return compile_converted(openvino, model, precision, threads)
+    return compile_converted(model, precision, threads)
 
 
-def compile_converted(openvino: Any, model: Any, precision: str, threads: int) -> Infer:
+def compile_converted(model: Any, precision: str, threads: int) -> Infer:
     """Of a path or of a model in memory."""
     settings = {**ALONE, "INFERENCE_PRECISION_HINT": HINTS[precision], "INFERENCE_NUM_THREADS": threads}
-    request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
+    request = openvino_core().compile_model(model, "CPU", settings).create_infer_request()
     return lambda images: request.infer([images], share_inputs=True)[0]
 
 
@@ -119,7 +130,7 @@ def _run_apart(path: Path, precision: str, example: NDArray[Any]) -> str:
 def main() -> None:
     """Fails, in whatever way, where the network does not give finite logits here."""
     path, precision, dtype, *shape = sys.argv[1:]
-    infer = compile_converted(import_openvino(), path, precision, threads=1)
+    infer = compile_converted(path, precision, threads=1)
     for images in {int(shape[0]), 1}:
         logits = infer(np.zeros((images, *map(int, shape[1:])), dtype))
         if len(logits) != images or not np.isfinite(logits).all():

@@ -34,7 +34,7 @@ def convert_network(directory: Path, plain: Classifier) -> str | None:
         model = convert(plain.model.logits, plain.example(EXAMPLES))
         model.set_rt_info(origin(file_digests(directory), plain.settings, len(plain.labels)), [ORIGIN])
         openvino.save_model(model, path, compress_to_fp16=False)
-        _compare(openvino, path, plain)
+        _compare(path, plain)
     except Unavailable as error:
         remove_network(directory)
         return str(error)
@@ -70,8 +70,8 @@ def convert(network: Logits, example: NDArray[Any]) -> Any:
 
 
 @torch.inference_mode()
-def _compare(openvino: Any, path: Path, plain: Classifier) -> None:
-    infer = compile_converted(openvino, path, "float32", available_cores())
+def _compare(path: Path, plain: Classifier) -> None:
+    infer = compile_converted(path, "float32", available_cores())
     for images in (EXAMPLES, 1, EXAMPLES + 1):
         batch = plain.example(images)
         scores = 1 / (1 + np.exp(-infer(batch)))

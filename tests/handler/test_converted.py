@@ -54,6 +54,22 @@ for name in "timm", "torchvision", "torch._dynamo", "openvino.torch", "openvino.
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == ""
 
 
+def test_a_signal_after_the_last_network_is_gone_ends_nothing(tiny_directory: Path) -> None:
+    """OpenVINO leaves the thread a stack for signals that it has freed, unless one core stays."""
+    program = """
+import gc, os, signal, sys
+from pathlib import Path
+import torch
+from handler.classifier import Classifier
+Classifier.load(Path(sys.argv[1]), torch.device("cpu")).warm_up()
+gc.collect()
+signal.signal(signal.SIGTERM, lambda *_: print("heard"))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    command = [sys.executable, "-c", program, str(tiny_directory)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "heard\n"
+
+
 def test_it_is_tried_once_for_all_workers(tiny_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = Classifier.load(tiny_directory, CPU)
     assert [path.name for path in (tiny_directory / PROOFS).iterdir()] == ["float32"]
