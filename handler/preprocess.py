@@ -29,6 +29,7 @@ from handler.pillow import PillowResize
 
 # Wide, tall and small photos, (height, width): all must come out in one shape.
 PROBES = ((300, 451), (451, 300), (64, 64))
+PADDING = {"value": "fill", "mask_value": "fill_mask"}  # names of albumentations 1, and those of 2
 RUNS = 5  # of each probe, to catch a random choice
 
 
@@ -90,14 +91,15 @@ def make_pipeline(serialized: Any, source: object) -> Pipeline:
     """
     if not isinstance(serialized, dict) or "transform" not in serialized:
         raise LoadError(source, "transform: missing, expected what albumentations.to_dict returns")
+    serialized = {**serialized, "transform": _as_of_today(serialized["transform"])}
     _check_certain(serialized["transform"], source)
     try:
         with warnings.catch_warnings():
-            # albumentations only warns of an argument that it does not know, and goes on without it.
-            warnings.filterwarnings("error", message=r"Argument\(s\) ")
+            warnings.filterwarnings("ignore", message=r"Argument\(s\) ")  # _check_arguments refuses them
             transform = A.from_dict(serialized)
     except Exception as error:  # from_dict raises what the transforms' own validation raises
         raise LoadError(source, f"transform: {one_line(error)}, expected albumentations transforms") from None
+    _check_arguments(transform, source)
     steps = list(transform) if isinstance(transform, A.Compose) else [transform]
     resize = _resize(steps[0]) if steps else None
     last = [step for step in steps if not isinstance(step, A.pytorch.ToTensorV2)][-1:]
@@ -145,6 +147,34 @@ def _gives_bytes(front: A.Compose) -> bool:
 
 def _channels(values: NDArray[np.float32]) -> torch.Tensor:
     return torch.from_numpy(np.broadcast_to(values, 3).copy()).view(3, 1, 1)
+
+
+def _check_arguments(step: Any, source: object) -> None:
+    """albumentations only warns of an argument that it does not know, and goes on without it. Some it writes itself."""
+    unknown = set(getattr(step, "invalid_args", ())) - step.to_dict()["transform"].keys()
+    if unknown:
+        name = type(step).__name__
+        raise LoadError(source, f"transform: {name}: {min(unknown)}: unknown, expected an argument of {name}")
+    for inner in getattr(step, "transforms", ()):
+        _check_arguments(inner, source)
+
+
+def _as_of_today(step: Any) -> Any:
+    """What albumentations 1 wrote, in the words of 2, for the same pixels."""
+    if isinstance(step, list):
+        return [_as_of_today(inner) for inner in step]
+    if not isinstance(step, dict):
+        return step
+    step = {key: _as_of_today(inner) for key, inner in step.items()}
+    if "__class_fullname__" in step:
+        if step.pop("always_apply", False):
+            step["p"] = 1
+        if step["__class_fullname__"] == "PadIfNeeded":
+            for old, new in PADDING.items():
+                value = step.pop(old, None)
+                if value is not None:
+                    step.setdefault(new, value)
+    return step
 
 
 def _check_certain(step: Any, source: object) -> None:

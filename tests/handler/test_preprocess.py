@@ -96,11 +96,29 @@ def test_missing_or_broken_file(tmp_path: Path) -> None:
         read_pipeline(tmp_path)
 
 
+def test_the_words_of_albumentations_1() -> None:
+    """`always_apply`, and PadIfNeeded's `value`, without which the padding turned black."""
+    steps = [
+        A.LongestMaxSize(64),
+        A.PadIfNeeded(64, 64, border_mode=cv2.BORDER_CONSTANT, fill=114),
+        A.Normalize(),
+        ToTensorV2(),
+    ]
+    serialized = _serialize(*steps)
+    for step in serialized["transform"]["transforms"]:
+        step["always_apply"] = False
+        if step["__class_fullname__"] == "PadIfNeeded":
+            step["value"], step["mask_value"] = step.pop("fill"), None
+            step.pop("fill_mask")
+    serialized["transform"]["transforms"][-1] |= {"always_apply": True, "p": 0.5}
+    assert torch.equal(make_pipeline(serialized, "here")(noise()), A.Compose(steps)(image=noise())["image"])
+
+
 def test_a_typo_in_an_argument_is_refused() -> None:
     """albumentations itself warns, and goes on without the argument."""
     serialized = _serialize(A.Resize(64, 96), A.Normalize(), ToTensorV2())
     serialized["transform"]["transforms"][0]["interpolatoin"] = 3
-    with pytest.raises(LoadError, match=r"transform: Argument\(s\) 'interpolatoin' are not valid for transform Resize"):
+    with pytest.raises(LoadError, match="transform: Resize: interpolatoin: unknown, expected an argument of Resize"):
         make_pipeline(serialized, "here")
 
 
