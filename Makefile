@@ -17,7 +17,7 @@ SLIM := python:3.12-slim-bookworm
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: help serve check-settings demo install test test-slow test-image fuzz robustness soak tune bench quality lint format lock lock-image image image-slim audit clean
+.PHONY: help serve check-settings demo install test test-slow test-image fuzz robustness soak tune bench quality statistics lint format lock lock-image image image-slim audit clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -124,6 +124,9 @@ quality: $(INSTALLED) $(DEMO)  ## the demo's way from photos with labels to thre
 		--report $(QUALITY)/report.html --card $(QUALITY)/card.json
 	$(BIN)/python scripts/build_archive.py --checkpoint build/demo/best_model.pt --name cat-breeds --version 1.1 \
 		--calibration $(QUALITY)/calibration.json --card $(QUALITY)/card.json --output $(QUALITY)/cat-breeds.mar
+
+statistics: $(INSTALLED)  ## how often intervals, verdicts and promises hold, in a world whose truth is known (ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python bench/simulation.py $(ARGS)
 
 image: export DOCKER_BUILDKIT = 1
 image:  ## the image on PyTorch's own images (DOCKER, BUILD_FLAGS)

@@ -25,7 +25,7 @@ from scripts.quality.report import write_report
 from scripts.quality.scores import Scores, joined, read_labelled
 
 CALIBRATION_FACTS = ("date", "method", "objective", "promise", "images", "data", "scores_sha256")
-TOO_FEW = "too few"  # in place of an interval
+NO_INTERVAL = "no interval"
 COLUMNS = ("precision", "recall", "f1", "average_precision")
 
 
@@ -137,6 +137,7 @@ def _table(versions: Sequence[Version], comparison: Comparison | None) -> str:
     for name, (title, _) in OVERALL.items():
         cells = "  ".join(f"{_show(version.measured[name][0]):>24}" for version in versions)
         lines.append(f"{title:{width}}  {cells}")
+    lines += [_perfect(version) for version in versions]
     lines += _supported(versions, width)
     if comparison is not None:
         lines += [
@@ -151,16 +152,27 @@ def _table(versions: Sequence[Version], comparison: Comparison | None) -> str:
     return "\n".join(lines)
 
 
+def _perfect(version: Version) -> str:
+    mean, limit = version.estimate.perfect
+    shown = version.measured["calibration_error"][0].value
+    beyond = "is more than chance" if shown > limit else "may be chance"
+    return (
+        f"{version.name}: a calibration error of {shown:.3f} {beyond}; scores without fault would show {mean:.3f}, "
+        f"and up to {limit:.3f}"
+    )
+
+
 def _supported(versions: Sequence[Version], width: int) -> list[str]:
     """The means over the labels that have enough images, where not all have."""
     estimate = versions[-1].estimate
-    if estimate.all_supported or not estimate.supported.any():
+    few = [name for name in MACRO if not estimate.all_supported(name) and estimate.supported[name].any()]
+    if not few:
         return []
-    count, of = int(estimate.supported.sum()), len(estimate.supported)
-    lines = ["", f"of the {count} of {of} labels with {SUPPORT} or more images:"]
-    for name in MACRO:
+    lines = ["", f"of labels with {SUPPORT} or more images (and, for precision, answers) only:"]
+    for name in few:
+        title = f"{OVERALL[name][0]}, {int(estimate.supported[name].sum())} labels"
         cells = "  ".join(f"{_show(version.measured[f'{name}_supported'][0]):>24}" for version in versions)
-        lines.append(f"{OVERALL[name][0]:{width}}  {cells}")
+        lines.append(f"{title:{width}}  {cells}")
     return lines
 
 
@@ -178,7 +190,7 @@ def _show(interval: Interval, sign: str = "") -> str:
     if interval.value != interval.value:
         return "–"
     if interval.low != interval.low:
-        return f"{interval.value:{sign}.3f} {TOO_FEW:>16}"
+        return f"{interval.value:{sign}.3f} {NO_INTERVAL:>16}"
     return f"{interval.value:{sign}.3f} ({interval.low:{sign}.3f} to {interval.high:{sign}.3f})"
 
 

@@ -8,8 +8,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.quality.intervals import Interval, basic, normal, wilson, wilson_f1
-from scripts.quality.measures import MACRO, Array, Decisions, Measures
+from scripts.quality.intervals import LEAST_TRIALS, Interval, normal, wilson, wilson_f1
+from scripts.quality.measures import MACRO, PER_LABEL, SUPPORT, Array, Decisions, Measures
 
 MAX_WEIGHTS = 16_000_000  # held in memory at once, 8 bytes each
 MAX_REFITTED = 2_000_000_000  # decisions that are made again, in all resamples: half a minute
@@ -23,7 +23,9 @@ class Estimate:
     values: dict[str, Array]
     resamples: dict[str, Array]
     trials: dict[str, Array]  # how many decisions a share is of
-    supported: NDArray[np.bool_]  # [C]: labels with enough images for the means over the labels
+    supported: dict[str, NDArray[np.bool_]]  # [C]: labels with enough images, for each of the means over the labels
+    refitted: bool  # whether thresholds are fitted again in each resample
+    perfect: tuple[float, float]  # calibration error of scores without fault: the mean, and what 95 % stay below
 
     @cached_property
     def intervals(self) -> dict[str, list[Interval]]:
@@ -32,18 +34,22 @@ class Estimate:
 
     def _bounds(self, name: str) -> tuple[Array, Array]:
         value, resamples = self.values[name], self.resamples[name]
-        if name == "calibration_error":
-            return basic(value, resamples)
+        if name == "calibration_error":  # mostly chance: no method gives an interval that holds; see `perfect`
+            return np.full(1, np.nan), np.full(1, np.nan)
         deviation, trials = deviations(resamples), self.trials[name]
-        if name in MACRO and not self.all_supported:
+        if name in MACRO and not self.all_supported(name):
             trials = np.zeros(1)
+        if name in PER_LABEL:
+            trials = np.where(trials >= (SUPPORT if self.refitted else LEAST_TRIALS), trials, 0)
+        if name.startswith("map") and np.isfinite(value).all():
+            # Average precision is too high with few images, and in a resample as much higher again.
+            value = np.clip(2 * value - np.nanmean(resamples, axis=0), 0, 1)
         of_f1 = name.startswith(("f1", "micro_f1"))
         return (wilson_f1 if of_f1 else wilson)(value, trials, deviation)
 
-    @property
-    def all_supported(self) -> bool:
-        """Whether every label that is in the means over the labels has enough images."""
-        return bool(self.supported[np.isfinite(self.values["recall"])].all())
+    def all_supported(self, name: str) -> bool:
+        """Whether every label that is in this mean over the labels has enough images."""
+        return bool(self.supported[name][np.isfinite(self.values["recall"])].all())
 
     def minus(self, other: Self) -> "Differences":
         """The paired difference, resample by resample. Both need the same images in one order, and the same seed."""
@@ -80,6 +86,8 @@ def estimate(decisions: Decisions, resamples: int, seed: int) -> Estimate:
         {name: np.concatenate([part[name] for part in parts]).reshape(resamples, -1) for name in parts[0]},
         measures.trials(),
         measures.supported,
+        decisions.refit is not None,
+        measures.perfect_calibration(),
     )
 
 

@@ -80,7 +80,7 @@ class Comparison:
     @cached_property
     def worse_labels(self) -> list[str]:
         """Labels whose F1 is worse, corrected for their number, of those with enough images."""
-        supported = np.flatnonzero(self.first.estimate.supported & self.second.estimate.supported)
+        supported = np.flatnonzero(self.first.estimate.supported["macro_f1"])
         worse = _worse(self._estimated.values["f1"][supported], self._estimated.deviations["f1"][supported])
         return [self.labels[label] for label in supported[worse]]
 

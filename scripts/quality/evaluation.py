@@ -49,10 +49,19 @@ class Version:
 
     def to_dict(self, labels: list[str]) -> dict[str, Any]:
         """For JSON."""
-        supported = {f"{name}_supported": numbers(self.measured[f"{name}_supported"][0]) for name in MACRO}
+        supported = {
+            name: {
+                "labels": int(self.estimate.supported[name].sum()),
+                **numbers(self.measured[f"{name}_supported"][0]),
+            }
+            for name in MACRO
+        }
         return {
             "overall": {name: numbers(self.measured[name][0]) for name in OVERALL},
-            "supported": {"labels": int(self.estimate.supported.sum()), **supported},
+            "supported": supported,
+            "perfect_calibration_error": dict(
+                zip(("mean", "limit"), (round(value, 6) for value in self.estimate.perfect), strict=True)
+            ),
             "labels": {
                 name: {
                     "threshold": float(self.thresholds[place]),

@@ -149,7 +149,7 @@ def _temperature(z: Array, truth: Truth) -> float:
     Where every decision is right already, these keep it from growing without end.
     """
     known = truth != UNKNOWN
-    targets = np.stack([_targets(truth[:, label]) for label in range(truth.shape[1])], axis=1)[known]
+    targets = _targets(truth[known])  # of all labels together: of a label without positives, they would be far off
     best = minimize_scalar(
         lambda log_scale: _loss(z[known] * np.exp(log_scale), targets).mean(),
         bounds=(-LOG_SCALE_BOUND, LOG_SCALE_BOUND),

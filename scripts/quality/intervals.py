@@ -43,16 +43,6 @@ def wilson_f1(f1: Array, trials: Array, deviation: Array) -> tuple[Array, Array]
     return 2 * low / (1 + low), 2 * high / (1 + high)
 
 
-def basic(value: Array, resamples: Array) -> tuple[Array, Array]:
-    """The basic bootstrap interval, for what can't be below 0. value: [...], resamples: [R, ...].
-
-    Davison and Hinkley, Bootstrap methods and their application, 1997. It takes out the bias: a calibration error is
-    a sum of absolute values, and larger in each resample than on all images.
-    """
-    below, above = np.nanpercentile(resamples, [2.5, 97.5], axis=0)
-    return np.maximum(2 * value - above, 0), np.maximum(2 * value - below, 0)
-
-
 def normal(value: Array, deviation: Array) -> tuple[Array, Array]:
     """For differences, which are as often too high as too low. NaN where no resample differs."""
     half = np.where(deviation > 0, Z * deviation, np.nan)

@@ -35,7 +35,8 @@ OVERALL = {
     ),
 }
 MACRO = ("macro_precision", "macro_recall", "macro_f1", "map")  # means over the labels
-SUPPORT = 20  # images with and without a label, for an interval of a mean over labels to hold it
+# Images with and without a label, for an interval of a mean over labels to hold it; of precision, also answers with it.
+SUPPORT = 20
 LOWER_IS_BETTER = ("hamming_loss", "calibration_error")
 PER_LABEL = ("precision", "recall", "f1", "average_precision")
 
@@ -76,7 +77,9 @@ class Measures:
         ranks = scores if decisions.ranks is None else decisions.ranks
         self._rankings = [_Ranking(ranks[:, label], truth[:, label]) for label in range(truth.shape[1])]
         self._refit = decisions.refit
-        self.supported = (positive.sum(axis=0) >= SUPPORT) & ((truth == 0).sum(axis=0) >= SUPPORT)
+        enough = (positive.sum(axis=0) >= SUPPORT) & ((truth == 0).sum(axis=0) >= SUPPORT)
+        answered = enough & ((fired & known).sum(axis=0) >= SUPPORT)
+        self.supported = {name: answered if name == "macro_precision" else enough for name in MACRO}
 
     def __call__(self, weights: Array | None = None) -> dict[str, Array]:
         """weights [N, R], by default each image once → [R] for each of OVERALL, [R, C] for each of PER_LABEL.
@@ -105,7 +108,7 @@ class Measures:
         shown["map"] = per_label["average_precision"]
         macro = {name: _mean(np.where(present, values, np.nan)) for name, values in shown.items()}
         supported = {
-            f"{name}_supported": _mean(np.where(present & self.supported, values, np.nan))
+            f"{name}_supported": _mean(np.where(present & self.supported[name], values, np.nan))
             for name, values in shown.items()
         }
         return {
@@ -122,6 +125,17 @@ class Measures:
             **per_label,
         }
 
+    def perfect_calibration(self, seed: int = 0) -> tuple[float, float]:
+        """The calibration error that scores without fault would show on so few images: the mean, and what 95 % of
+        samples stay below.
+
+        In each bin, the sum of scores minus truths is then normal around 0, with the deviation that it has here.
+        """
+        deviations = np.sqrt(self._surplus.shape[1] * self._surplus.var(axis=1))
+        drawn = np.abs(np.random.default_rng(seed).normal(size=(4_000, BINS)) * deviations).sum(axis=1)
+        errors = drawn / max(self._images[2].sum(), 1)
+        return float(errors.mean()), float(np.percentile(errors, 95))
+
     def trials(self) -> dict[str, Array]:
         """How many decisions each share is of: [1] for each of OVERALL, [C] for each of PER_LABEL. F1 has a union."""
         once = np.ones((self._images.shape[1], 1))
@@ -136,7 +150,7 @@ class Measures:
         overall = {f"micro_{name}": per_label[name].sum(keepdims=True) for name in ("precision", "recall", "f1")}
         for name in MACRO:
             column = name.removeprefix("macro_") if name != "map" else "average_precision"
-            overall[name] = overall[f"{name}_supported"] = per_label[column][self.supported].sum(keepdims=True)
+            overall[name] = overall[f"{name}_supported"] = per_label[column][self.supported[name]].sum(keepdims=True)
         return {**per_label, **overall, "exact_match": counted, "hamming_loss": known}
 
 

@@ -182,4 +182,4 @@ def _number(value: float) -> str:
 def _interval(interval: Interval) -> str:
     if interval.value != interval.value:
         return ""
-    return "too few" if interval.low != interval.low else f"{interval.low:.3f} to {interval.high:.3f}"
+    return "no interval" if interval.low != interval.low else f"{interval.low:.3f} to {interval.high:.3f}"

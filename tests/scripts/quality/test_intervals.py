@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import binomtest
 
 from scripts.quality.comparison import _worse
-from scripts.quality.intervals import basic, normal, wilson, wilson_f1
+from scripts.quality.intervals import normal, wilson, wilson_f1
 
 
 @pytest.mark.parametrize(("right", "trials"), [(0, 10), (3, 10), (10, 10), (70, 200)])
@@ -31,12 +31,6 @@ def test_f1_by_its_union() -> None:
     assert 0 < low[0] < 0.8 < high[0] < 1
     expected = binomtest(20, 30).proportion_ci(0.95, "wilson")  # F1 = 0.8: two hits for each error
     assert low[0] == pytest.approx(2 * expected.low / (1 + expected.low))
-
-
-def test_the_basic_interval_takes_out_the_bias_and_ends_at_0() -> None:
-    low, high = basic(np.array([0.02]), np.linspace(0.02, 0.05, 1001).reshape(-1, 1).astype(np.float64))
-    assert low[0] == 0
-    assert high[0] == pytest.approx(0.04 - 0.02075)
 
 
 def test_holm_by_hand() -> None:

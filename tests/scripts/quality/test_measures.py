@@ -114,3 +114,34 @@ def test_a_paired_difference_shows_where_the_intervals_overlap() -> None:
     [same] = estimates[0].minus(estimates[0]).intervals("micro_f1")
     assert same.value == 0
     assert np.isnan([same.low, same.high]).all(), "no interval of zero width"
+
+
+def test_the_calibration_error_of_a_perfect_calibration() -> None:
+    """Of 100 perfectly calibrated data sets, about 5 show more than the limit; of overconfident ones, all do."""
+    beyond = [0, 0]
+    means, shown = [], []
+    for seed in range(100):
+        scores, truth = calibrated_scores(200, 5, seed)
+        for place, each in enumerate((scores, sharpened(scores, 2))):
+            measures = Measures(Decisions(each.astype(np.float64), each >= 0.5, truth))
+            mean, limit = measures.perfect_calibration()
+            error = float(measures()["calibration_error"][0])
+            beyond[place] += error > limit
+            if place == 0:
+                means.append(mean)
+                shown.append(error)
+    assert beyond[0] <= 11
+    assert beyond[1] >= 99
+    assert np.mean(shown) == pytest.approx(np.mean(means), rel=0.1)
+
+
+def test_labels_without_enough_images_have_no_part_in_a_mean_that_has_an_interval() -> None:
+    scores, truth = calibrated_scores(400, 4)
+    truth[:, 3] = 0
+    truth[:19, 3] = 1
+    found = estimate(Decisions(scores.astype(np.float64), scores >= 0.4, truth), 100, 0)
+    assert not found.all_supported("map")
+    [whole], [supported] = found.intervals["map"], found.intervals["map_supported"]
+    assert np.isnan([whole.low, whole.high]).all()
+    assert supported.value == pytest.approx(found.values["average_precision"][:3].mean())
+    assert supported.low < supported.value < supported.high
