@@ -1,5 +1,6 @@
 """Converts the network of an unpacked archive, so that a worker on a CPU needs neither timm nor torch's compiler."""
 
+import logging
 import warnings
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,8 @@ def convert(network: Logits, example: NDArray[Any]) -> Any:
     openvino = import_openvino()
     with hidden("openvino_telemetry"):  # reports each conversion to the maker's statistics
         from openvino.tools.ovc import convert_model
+    root = logging.getLogger()
+    logs = root.level, root.handlers[:], root.filters[:]
     shape = openvino.PartialShape([-1, *example.shape[1:]])
     try:
         with warnings.catch_warnings():
@@ -62,6 +65,10 @@ def convert(network: Logits, example: NDArray[Any]) -> Any:
             model = convert_model(network, example_input=torch.from_numpy(example), input=[shape])
     except Exception as error:  # whatever the network raises under the tracer, and OpenVINO for an operation
         raise Unavailable("openvino", f"can't convert this architecture: {one_line(error)[:200]}") from None
+    finally:
+        # It sets up the logs of the whole process, to errors alone.
+        root.setLevel(logs[0])
+        root.handlers[:], root.filters[:] = logs[1:]
     # The names are numbers that count through the process; the same network shall give the same file.
     model.set_friendly_name("network")
     for number, operation in enumerate(model.get_ordered_ops()):

@@ -1,5 +1,6 @@
 """Networks are converted when an archive is built; one that can't be is served by another engine."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,10 +26,12 @@ def _files(directory: Path) -> dict[str, bytes]:
 
 
 def test_a_second_conversion_gives_the_same_files(tiny_directory: Path) -> None:
-    before = _files(tiny_directory)
+    before, root = _files(tiny_directory), logging.getLogger()
+    logs = root.level, root.handlers[:], root.filters[:]
     assert len(before) == 2
     assert convert_network(tiny_directory, Classifier.load(tiny_directory, CPU, **PLAIN)) is None
     assert _files(tiny_directory) == before
+    assert (root.level, root.handlers, root.filters) == logs, "OpenVINO sets up the logs of the whole process"
 
 
 @pytest.mark.parametrize(
