@@ -34,7 +34,7 @@ def _measure(options: argparse.Namespace) -> int:
     for path in options.archives or [DEMO]:
         archive = read_archive(path)
         outline = read_outline(archive)
-        budget = plan(available_memory(), [outline], read_front_end(CONFIG, {}).max_request_size)
+        budget = plan(available_memory(), [outline], read_front_end(CONFIG, {}).max_request_size, most=1)
         ports = Ports.from_first(options.port)
         with (
             tempfile.TemporaryDirectory() as logs,

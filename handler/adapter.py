@@ -46,7 +46,7 @@ class MultiLabelHandler(BaseHandler):  # type: ignore[misc]
         device = torch.device(f"cuda:{gpu}" if gpu is not None and torch.cuda.is_available() else "cpu")
         server = read_server_settings(directory)
         decoding = os.environ.get(DECODING)
-        workers = server.minWorkers or int(os.environ.get(DEFAULT_WORKERS, 1))
+        workers = server.minWorkers or int(os.environ.get(DEFAULT_WORKERS) or 1)
         share = Share(server.batchSize, workers, None if decoding is None else int(decoding))
         limit = server.responseTimeout
         self.service = Service.load(directory, device, share, name, version, self._report, limit)

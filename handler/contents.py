@@ -13,7 +13,7 @@ METADATA_FILE = "metadata.json"
 PREPROCESSING_FILE = "preprocessing.json"
 PROOFS = "proofs"  # of converted.py: a folder that a worker adds
 # The manifest changes with the time and the version of packing. Python adds byte code where it can write.
-LEFT_OUT = ("MAR-INF", "__pycache__", PROOFS)
+LEFT_OUT = ("MAR-INF", "__pycache__")
 
 
 def sha256(path: Path) -> str:
@@ -24,7 +24,8 @@ def sha256(path: Path) -> str:
 def file_digests(directory: Path) -> dict[str, str]:
     """The SHA-256 of each file of an unpacked archive, by its name, without the manifest and byte code."""
     names = (path.relative_to(directory) for path in directory.rglob("*") if path.is_file())
-    return {name.as_posix(): sha256(directory / name) for name in names if not set(name.parts) & set(LEFT_OUT)}
+    kept = (name for name in names if not set(name.parts) & set(LEFT_OUT) and name.parts[0] != PROOFS)
+    return {name.as_posix(): sha256(directory / name) for name in kept}
 
 
 def contents_sha256(digests: Mapping[str, str]) -> str:

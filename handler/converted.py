@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 NETWORK_FILE, CONSTANTS_FILE = "network.xml", "network.bin"
 ORIGIN = "converted_from"  # the key under which the file names what it was converted from
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
+CRASHES = (signal.SIGILL, signal.SIGFPE, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)
 PROOF_SECONDS = 120.0  # a network of 300 million weights took 6
 ALONE = {"NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False}  # workers would be pinned to the same cores
 
@@ -74,7 +75,7 @@ def load_converted(directory: Path, precision: str, made_from: str, threads: int
     if precision not in HINTS:
         raise Unavailable(path, f"precision: {precision}, expected {' or '.join(HINTS)} on a CPU")
     core = openvino_core()
-    _prove(path, precision, example)
+    prove(path, precision, example)
     model = core.read_model(path)
     if not model.has_rt_info([ORIGIN]) or model.get_rt_info([ORIGIN]).astype(str) != made_from:
         raise LoadError(
@@ -91,15 +92,19 @@ def compile_converted(model: Any, precision: str, threads: int) -> Infer:
     return lambda images: request.infer([images], share_inputs=True)[0]
 
 
-def _prove(path: Path, precision: str, example: NDArray[Any]) -> None:
-    """Runs the network in a process of its own, unless one has done so for this copy of it. Raises Unavailable."""
+def prove(path: Path, precision: str, example: NDArray[Any]) -> None:
+    """Runs the network in a process of its own, unless one has done so for this copy of it. Raises Unavailable.
+
+    What may pass is not kept: a lack of memory, or a machine too busy.
+    """
     # All workers of a version share the directory, and TorchServe unpacks it anew at each start and registration.
     record = path.parent / PROOFS / precision
     try:
         reason = record.read_text(encoding="utf-8")
     except OSError:
-        reason = _run_apart(path, precision, example)
-        _keep(record, reason)
+        reason, lasts = _run_apart(path, precision, example)
+        if lasts:
+            _keep(record, reason)
     if reason:
         raise Unavailable(path, reason)
 
@@ -114,17 +119,20 @@ def _keep(record: Path, reason: str) -> None:
         logger.info("%s: each worker tries the network, as this can't be kept: %s", record, error.strerror)
 
 
-def _run_apart(path: Path, precision: str, example: NDArray[Any]) -> str:
-    """Returns why it fails, or nothing."""
+def _run_apart(path: Path, precision: str, example: NDArray[Any]) -> tuple[str, bool]:
+    """Returns why it fails, or nothing; and whether another try would end the same."""
     command = [sys.executable, "-P", "-m", __name__, str(path), precision, example.dtype.str, *map(str, example.shape)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PROOF_SECONDS)
     except subprocess.TimeoutExpired:
-        return f"a try did not end within {PROOF_SECONDS:.0f} s"
+        return f"a try did not end within {PROOF_SECONDS:.0f} s", False
+    except OSError as error:  # no process can be started
+        return f"a try can't be started: {error.strerror}", False
     if done.returncode < 0:
-        return f"a try was ended by {signal.Signals(-done.returncode).name}"
-    return one_line(done.stderr.strip().splitlines()[-1])[-200:] if done.returncode else ""
+        return f"a try was ended by {signal.strsignal(-done.returncode)}", -done.returncode in CRASHES
+    last = (done.stderr.strip().splitlines() or [f"a try ended with exit code {done.returncode}"])[-1]
+    return (one_line(last)[-200:], True) if done.returncode else ("", True)
 
 
 def main() -> None:

@@ -88,7 +88,9 @@ def start_engine(name: EngineName, plan: Plan, source: object) -> tuple[Name, Lo
             return name, _load(name, plan)
         except Unavailable as error:
             raise LoadError(source, f"engine: {name}, expected auto: {error}") from None
-    for candidate in ENGINES:
+    for candidate, engine in ENGINES.items():
+        if plan.example.device.type not in engine.devices:
+            continue
         try:
             return candidate, _load(candidate, plan)
         except Unavailable as error:

@@ -21,10 +21,11 @@ from scripts.server.decisions import Decisions
 from scripts.server.frontend import FrontEndError, read_front_end
 from scripts.server.loading import State
 from scripts.server.model_watch import ModelWatch
+from scripts.server.ports import Ports
 from scripts.server.progress import show_progress
 from scripts.server.service import HAPROXY, Service, fail, logger
 from scripts.server.supervisor import Supervisor
-from scripts.server.torchserve import Ports, ServerError
+from scripts.server.torchserve import ServerError
 
 FIRST_POLL = 0.25  # seconds; somebody waits
 LONGEST = 75  # characters of the directory for sockets: the system's limit, less haproxy's own ending and the names
@@ -41,7 +42,11 @@ def main() -> int:
         options.logs.mkdir(parents=True, exist_ok=True)
     except (LoadError, FrontEndError, OSError) as error:
         return fail(str(error))
-    with tempfile.TemporaryDirectory(prefix="ts-", ignore_cleanup_errors=True) as home:
+    try:
+        temporary = tempfile.TemporaryDirectory(prefix="ts-", ignore_cleanup_errors=True)
+    except OSError as error:
+        return fail(f"TMPDIR: {error}")
+    with temporary as home:
         if (problem := _unusable(home)) is not None:
             return fail(f"TMPDIR: {Path(home).parent} {problem}")
         service = Service(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from handler.classifier import Classifier
 from handler.contents import file_digests
-from handler.converted import CONSTANTS_FILE, NETWORK_FILE, ORIGIN, compile_converted, import_openvino, origin
+from handler.converted import CONSTANTS_FILE, NETWORK_FILE, ORIGIN, compile_converted, import_openvino, origin, prove
 from handler.cores import available_cores
 from handler.engines import Logits
 from handler.errors import Unavailable, one_line
@@ -35,10 +35,11 @@ def convert_network(directory: Path, plain: Classifier) -> str | None:
         model = convert(plain.model.logits, plain.example(EXAMPLES))
         model.set_rt_info(origin(file_digests(directory), plain.settings, len(plain.labels)), [ORIGIN])
         openvino.save_model(model, path, compress_to_fp16=False)
+        prove(path, "float32", plain.example(EXAMPLES))  # a crash would end the build
         _compare(path, plain)
-    except Unavailable as error:
+    except (Unavailable, RuntimeError) as error:  # the second is of OpenVINO itself
         remove_network(directory)
-        return str(error)
+        return one_line(error)
     return None
 
 

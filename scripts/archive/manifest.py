@@ -3,6 +3,7 @@
 import json
 import re
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +33,8 @@ def read_archive(path: Path) -> Archive:
         return Archive(path, str(model["modelName"]), str(model["modelVersion"]))
     except OSError as error:
         raise unreadable(path, error, "a .mar (scripts/build_archive.py makes one)") from None
-    except (KeyError, TypeError, ValueError, zipfile.BadZipFile):
+    # RuntimeError: an encrypted member; NotImplementedError, which is one: an unknown compression.
+    except (KeyError, TypeError, ValueError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile):
         raise LoadError(path, "not an archive that torch-model-archiver made") from None
 
 

@@ -1,7 +1,7 @@
 """Reads what torch.save wrote. No other module reads pickles, and no code of a file's own classes is ever run.
 
-torch's `weights_only` reader builds tensors, plain values and the few classes in REAL. For every other class that the
-file names, an inert stand-in takes its place, which keeps what was saved of the object and is never called again.
+torch's `weights_only` reader builds tensors and plain values. For every class that the file names, NumPy's too, an
+inert stand-in takes its place, which keeps what was saved of the object and is never called again.
 """
 
 import codecs
@@ -15,19 +15,16 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 
 from handler.errors import LoadError, one_line
+from scripts.archive.arrays import STAND_INS, Array
 
-# The classes and functions in pickled NumPy arrays and numbers. NumPy 1 had other names for the functions.
-MAKERS: tuple[Any, ...] = (np.asarray(0).__reduce__()[0], np.float64(0).__reduce__()[0])
-KINDS = ("?", "b", "B", "h", "H", "i", "I", "l", "L", "q", "Q", "e", "f", "d", "g", "S", "U", "O", "M", "m")
-REAL: list[Any] = [np.ndarray, np.dtype, codecs.encode, *MAKERS, *(type(np.dtype(kind)) for kind in KINDS)]
-# torch maps names to classes from 2.6 on. TorchVersion compares numbers, not text.
+# torch maps names to classes from 2.6 on; before, a file with NumPy's or other classes is refused. TorchVersion
+# compares numbers, not text.
 MAPS = torch.__version__ >= "2.6"
-if MAPS:
-    REAL += [(maker, f"numpy.{core}.multiarray.{maker.__name__}") for maker in MAKERS for core in ("_core", "core")]
+ALLOWED: list[Any] = [codecs.encode, *STAND_INS] if MAPS else [codecs.encode]  # bytes are pickled by codecs.encode
+LARGEST = 1 << 16  # numbers of a tensor that can be a setting
 # What a file may name of Python's own library: data, and types. Anything else there, such as `setattr` or `os.system`,
 # has no place in a checkpoint and stops the build, though a stand-in would do no harm.
 LIBRARY = re.compile(
@@ -86,16 +83,24 @@ def plain(value: Any, depth: int = 8) -> Any:
     """The same with arrays and tensors as lists and numbers. What lies deeper, or holds itself, becomes None."""
     if depth == 0:
         return None
-    if isinstance(value, torch.Tensor | np.ndarray | np.generic):
-        return value.tolist()
+    if isinstance(value, torch.Tensor):
+        return value.tolist() if value.numel() <= LARGEST and not value.is_meta else None
+    if isinstance(value, Array):
+        return plain(value.value, depth)
     if isinstance(value, Unread) and value.name.startswith("omegaconf."):
         state = value.state if isinstance(value.state, Mapping) else {}
         return plain(state.get("_content", state.get("_val")), depth)
     if isinstance(value, Mapping):
-        return {plain(key, depth - 1): plain(item, depth - 1) for key, item in value.items()}
+        return {_key(key): plain(item, depth - 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item, depth - 1) for item in value]
     return value
+
+
+def _key(key: Any) -> Any:
+    """A key that any reader can look up, whatever it was."""
+    plain_key = plain(key)
+    return plain_key if isinstance(plain_key, str | int | float | bool | None) else str(plain_key)
 
 
 def unpickle(path: Path) -> tuple[Any, list[str]]:
@@ -107,7 +112,7 @@ def unpickle(path: Path) -> tuple[Any, list[str]]:
             expected = "tensors and plain values: save a state_dict"
             raise LoadError(path, f"holds a Python object, {name}; expected {expected}")
     try:
-        with _safe([*REAL, *(_stand_in(name) for name in named)]), warnings.catch_warnings():
+        with _safe([*ALLOWED, *(_stand_in(name) for name in named)]), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of newer pickle protocols, which torch reads all the same
             # Mapped, so that an optimizer's state costs no memory.
             content = torch.load(str(path), map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
@@ -155,11 +160,11 @@ def _refuse_others(path: Path) -> None:
 
 
 def _globals(path: Path) -> list[str]:
-    """The classes and functions that the file names beside those that torch and REAL have."""
+    """The classes and functions that the file names beside those that torch and ALLOWED have."""
     if not (MAPS and zipfile.is_zipfile(path)):
         return []
     try:
-        with _safe(REAL):
+        with _safe(ALLOWED):
             return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     except Exception:  # reading it says what is wrong with it
         return []

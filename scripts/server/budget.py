@@ -54,7 +54,8 @@ class Budget:
 
     def __str__(self) -> str:
         return (
-            f"memory: of {_mib(self.available)} workers {_mib(self.workers)}, decoding {_mib(self.decoding)} in each, "
+            f"memory: of {_mib(self.available)} workers {_mib(self.workers)} ({self.default_workers} of a model "
+            f"without minWorkers), decoding {_mib(self.decoding)} in each, "
             f"Java's heap {_mib(self.heap)} and direct memory {_mib(self.direct)}; bodies at once: "
             f"{self.small_bodies} up to {SMALL_BODY // 1024} KiB, {self.large_bodies} up to {_mib(self.max_body)}"
         )
@@ -101,11 +102,14 @@ def plan(available: int, models: Sequence[Outline], max_body: int, most: int | N
     """Divides the memory, and decides how many workers a model gets that doesn't say so.
 
     They are as many as `most`, by default one a core or a graphics card, where each can then decode the costliest
-    images, and a second version of each model fits beside the first; else fewer. models: those that are loaded at the
-    start. max_body: bytes. Raises MemoryBudgetError.
+    images, and a second version of each model fits beside the first; else fewer. Where all say so, a later one gets as
+    many as they; without any, one. models: those that are loaded at the start. max_body: bytes. Raises
+    MemoryBudgetError.
     """
-    auto = not models or any(model.server.minWorkers is None for model in models)
-    for workers in range(most or most_workers() if auto else 1, 1, -1):
+    said = [model.server.minWorkers for model in models]
+    if None not in said:
+        return _divide(available, models, max_body, max((number or 1 for number in said), default=1))
+    for workers in range(most or most_workers(), 1, -1):
         try:
             budget = _divide(available, models, max_body, workers)
             _divide(available, [*models, *models], max_body, workers)

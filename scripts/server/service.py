@@ -16,11 +16,12 @@ from scripts.server.haproxy import HaproxyNotFoundError, find_haproxy
 from scripts.server.java import JavaNotFoundError
 from scripts.server.loading import State
 from scripts.server.model_watch import ModelWatch
+from scripts.server.ports import Ports
 from scripts.server.proxy import Proxy
 from scripts.server.request_watch import RequestWatch, StallError
 from scripts.server.store_watch import StoreWatch
 from scripts.server.supervisor import ChildEndedError, Supervisor
-from scripts.server.torchserve import Ports, ServerError, TorchServe
+from scripts.server.torchserve import ServerError, TorchServe
 
 logger = logging.getLogger("entrypoint")
 
@@ -84,7 +85,7 @@ class Service:
                     models.look(requests)
                     store.look(models.refused)
                 except OSError as error:  # a busy haproxy answers the next time; one that has ended ends the loop
-                    logger.warning(f"haproxy's control socket: {type(error).__name__}")
+                    logger.warning(f"haproxy's control socket: {type(error).__name__}: {error}")
                 looked(models)
             return 0
         except ChildEndedError as ended:

@@ -26,7 +26,7 @@ from scripts.server.client import ApiError, Client
 from scripts.server.frontend import FrontEndError, read_front_end
 from scripts.server.java import find_java
 from scripts.server.loading import Loading, State
-from scripts.server.ports import Ports as Ports  # serve.py and entrypoint.py import it from here
+from scripts.server.ports import Ports
 from scripts.server.process_group import stop_group
 from scripts.server.readiness import has_its_workers
 from scripts.server.worker_log import WorkerLog

@@ -80,7 +80,7 @@ def test_it_is_tried_once_for_all_workers(tiny_directory: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("program", "reason"),
     [
-        ("import os, signal; os.kill(os.getpid(), signal.SIGFPE)", "a try was ended by SIGFPE"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGFPE)", "a try was ended by Floating point exception"),
         ("raise SystemExit('a try gave nothing')", "a try gave nothing"),
         ("import time; time.sleep(60)", "a try did not end within 1 s"),
     ],
@@ -111,6 +111,15 @@ def test_a_file_that_is_no_network_is_not_used(
     assert Classifier.load(tiny_directory, CPU).engine == "frozen"
     [message] = caplog.messages
     assert message.startswith(f"engine: openvino can't be used: {tiny_directory / NETWORK_FILE}: ")
+
+
+def test_what_may_pass_is_not_kept(tiny_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = subprocess.run
+    program = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"  # as the kernel does where memory is short
+    monkeypatch.setattr(subprocess, "run", lambda _, **options: run([sys.executable, "-c", program], **options))
+    assert Classifier.load(tiny_directory, CPU).engine == "frozen"
+    monkeypatch.undo()
+    assert Classifier.load(tiny_directory, CPU).engine == "openvino"
 
 
 def test_without_its_constants_it_is_not_used(tiny_directory: Path) -> None:

@@ -16,7 +16,7 @@ from synthetic import EAGER, tiny_archive
 
 from handler.classifier import Classifier
 from handler.errors import ItemError, LoadError
-from handler.responses import SPEED
+from handler.responses import speed
 from scripts import score
 from scripts.archive.manifest import read_archive
 from scripts.archive.recipe import Recipe
@@ -112,8 +112,7 @@ def test_a_stub_of_a_server_gives_the_same(archive: Path, classifier: Classifier
         return 200, {"scores": scores, "top_k": ranked, "model": model}, {}
 
     calibration = classifier.calibration.to_dict(classifier.labels)
-    speed = {key: getattr(classifier.settings, key) for key in SPEED}
-    described = {"calibration": calibration, "speed": speed, "contents_sha256": classifier.contents_sha256}
+    described = {"calibration": calibration, "speed": speed(classifier), "contents_sha256": classifier.contents_sha256}
     with serving(answer, [{"customizedMetadata": described}]) as server:
         _compare(archive, data, ["--url", f"{server.url}/predictions/tiny"], server.url, tmp_path)
 
@@ -268,7 +267,7 @@ def test_other_preprocessing_of_the_same_weights_is_refused(
     with unpacked(archive) as directory:
         content = json.loads((directory / "preprocessing.json").read_text())
     changed = tmp_path / "preprocessing.json"
-    changed.write_text(json.dumps(content).replace('"interpolation": 2', '"interpolation": 1'))
+    changed.write_text(json.dumps(content).replace('"max_pixel_value": 255', '"max_pixel_value": 250'))
     assert json.loads(changed.read_text()) != content
     other = tmp_path / "other.mar"
     build_archive(Recipe(tiny_checkpoint, "tiny", handler=EAGER, preprocessing=changed), other)

@@ -1,6 +1,7 @@
 """Networks are converted when an archive is built; one that can't be is served by another engine."""
 
 import logging
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,14 +39,14 @@ def test_a_second_conversion_gives_the_same_files(tiny_directory: Path) -> None:
     ("network", "reason"),
     [
         (Asking(), "openvino: can't convert this architecture: "),
-        (Counting(), "openvino: scores of a batch of 1 differ by 0.2310"),
+        (Counting(), r"network.xml: a try gave \(2, 3\) for 1 images"),
     ],
 )
 def test_why_a_network_is_not_converted(tiny_directory: Path, network: torch.nn.Module, reason: str) -> None:
     plain = replace(Classifier.load(tiny_directory, CPU, **PLAIN), model=Model(network, CPU))
     said = convert_network(tiny_directory, plain)
     assert said is not None
-    assert said.startswith(reason)
+    assert re.search(reason, said)
     assert "\n" not in said
     assert _files(tiny_directory) == {}
 

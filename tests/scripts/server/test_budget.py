@@ -72,7 +72,7 @@ def test_an_empty_store_leaves_room_for_one_worker() -> None:
 def test_it_is_one_line_and_java_is_told() -> None:
     budget = plan(2 * GIB, [_model()], MAX_BODY)
     assert "\n" not in str(budget)
-    assert str(budget).startswith("memory: of 2048 MiB workers 504 MiB, decoding ")
+    assert str(budget).startswith("memory: of 2048 MiB workers 504 MiB (1 of a model without minWorkers), decoding ")
     assert {f"-Xmx{budget.heap}", f"-XX:MaxDirectMemorySize={budget.direct}"} < set(budget.java_options())
     assert replace(budget, decoding=5).variables() == {
         "DECODING_MEMORY": "5",
@@ -96,6 +96,8 @@ def test_a_model_that_says_its_number_keeps_it() -> None:
     models = [_model(minWorkers=3, maxWorkers=3), _model()]
     budget = plan(64 * GIB, models, MAX_BODY, 2)
     assert budget.default_workers == 2
+    assert plan(64 * GIB, models[:1], MAX_BODY, 2).default_workers == 3, "as an operator had it"
+    assert plan(64 * GIB, [], MAX_BODY, 8).default_workers == 1
     assert budget.workers == plan(64 * GIB, [_model(minWorkers=5, maxWorkers=5)], MAX_BODY).workers
 
 
