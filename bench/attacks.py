@@ -167,6 +167,7 @@ def _dribble(target: Target, head: bytes, piece: bytes, seconds: int = 14) -> Se
                 sent += len(part)
             except OSError as error:
                 connections.remove(connection)
+                connection.close()
                 codes[_unanswered(error)] += 1
         time.sleep(1)
     for connection in connections:

@@ -19,7 +19,7 @@ from scripts.archive.manifest import read_archive
 from scripts.archive.outline import read_outline
 from scripts.arguments import whole
 from scripts.paths import CONFIG, DEMO
-from scripts.server.budget import JAVA, LIBRARIES, MIB, WEIGHTS, available_memory, plan
+from scripts.server.budget import CONVERTED, JAVA, LIBRARIES, MIB, WEIGHTS, available_memory, plan
 from scripts.server.frontend import read_front_end
 from scripts.server.ports import Ports
 from scripts.server.torchserve import TorchServe
@@ -46,7 +46,7 @@ def _measure(options: argparse.Namespace) -> int:
             figures = (
                 outline.sizes.weights,
                 _anonymous(worker),
-                LIBRARIES + WEIGHTS * outline.sizes.weights,
+                (CONVERTED if outline.converted else LIBRARIES) + WEIGHTS * outline.sizes.weights,
                 _anonymous(java),
                 JAVA + budget.heap + budget.direct,
             )

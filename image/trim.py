@@ -40,6 +40,7 @@ CUTS = (
     Cut("safe", "openvino/libs/libopenvino_intel_[gn]pu_plugin.so", "Intel's graphics cards and NPUs"),
     Cut("safe", "openvino/libs/cache.json", "of the plugin for graphics cards"),
     Cut("safe", "openvino/libs/libopenvino_[!ip]*_frontend.so*", "read other formats than its own and torch's"),
+    Cut("safe", "openvino/frontend/*/py_[!p]*.so", "link to these"),
     Cut("safe", "openvino/include", "C++ headers: nothing is compiled here"),
     Cut("safe", "openvino_telemetry*", "reports imports to the maker's statistics"),
     Cut("safe", "scipy/**/tests", "its own tests"),

@@ -24,7 +24,7 @@ esac
 def test_a_part_beside_others_is_listed_with_its_own_end(tmp_path: Path) -> None:
     stubs = tmp_path / "stubs"
     stubs.mkdir()
-    for name in ("promtool", "wrk", "chromium", "g++", "haproxy", "python3.11"):
+    for name in ("promtool", "wrk", "chromium", "haproxy", "python3.11"):
         (stubs / name).symlink_to("/bin/true")
     (stubs / "python3.12").symlink_to("/bin/false")
     (stubs / "make").write_text(MAKE)

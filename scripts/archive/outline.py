@@ -15,6 +15,7 @@ from handler.contents import (
     read_metadata,
     weights_sha256,
 )
+from handler.converted import NETWORK_FILE
 from handler.errors import LoadError
 from handler.files import read_json
 from handler.golden import GOLDEN_DIRECTORY, GOLDEN_FILE, Golden, read_golden
@@ -34,12 +35,13 @@ class Sizes:
 
     weights: int
     all: int
+    network: int = 0  # as it was converted; 0 without
 
     @classmethod
     def read(cls, path: Path) -> Self:
         with zipfile.ZipFile(path) as mar:
             sizes = {member.filename: member.file_size for member in mar.infolist()}
-        return cls(sizes.get(WEIGHTS_FILE, 0), sum(sizes.values()))
+        return cls(sizes.get(WEIGHTS_FILE, 0), sum(sizes.values()), sizes.get(NETWORK_FILE, 0))
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,11 @@ class Outline:
     settings: Settings
     server: ServerSettings
     sizes: Sizes
+
+    @property
+    def converted(self) -> bool:
+        """Whether a worker on a CPU runs the converted network, if nothing speaks against it there."""
+        return self.sizes.network > 0 and self.settings.engine in ("auto", "openvino")
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,8 @@ def write_stage(recipe: Recipe, directory: Path, ingredients: Ingredients | None
     write_package(directory)
     plain = Classifier.load(directory, torch.device("cpu"), **PLAIN)
     _write_golden(recipe, directory, plain)
-    unconverted = convert_network(directory, plain)
+    converts = ingredients.settings.engine in ("auto", "openvino")
+    unconverted = convert_network(directory, plain) if converts else None
     try:
         return Stage(_load(directory), unconverted)
     except LoadError:

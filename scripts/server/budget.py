@@ -3,6 +3,7 @@
 Without it, 32 clients that send 9.9 MB at once fill Java's memory, and nobody is answered any more.
 """
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ MIB = 2**20
 JAVA = 150 * MIB  # without its heap and direct memory
 HEAP, DIRECT = 64 * MIB, 48 * MIB  # without the bodies of requests
 LIBRARIES = 460 * MIB  # of a worker, with what a batch takes inside the network
+CONVERTED = 380 * MIB  # the same without timm and torch's compiler
 WEIGHTS = 3.4  # times the file: as loaded, recorded, and while it is read
 OTHERS = 48 * MIB  # haproxy and the entry point
 
@@ -138,7 +140,8 @@ def _divide(available: int, models: Sequence[Outline], max_body: int, default_wo
     workers = sum(numbers)
     at_a_time = sum(server.batchSize * number for server, number in zip(servers, numbers, strict=True))
     weights = sum(model.sizes.weights * number for model, number in zip(models, numbers, strict=False))
-    loaded = workers * LIBRARIES + round(WEIGHTS * weights)
+    libraries = [CONVERTED if model.converted else LIBRARIES for model in models] or [LIBRARIES]
+    loaded = sum(map(operator.mul, libraries, numbers)) + round(WEIGHTS * weights)
     wanted = _wanted(models)
     most = max(decoding_memory(limit, scaled=False) for limit in limits)
     # The archives are unpacked into /tmp, which may be in memory.

@@ -26,7 +26,7 @@ def test_intervals_hold_the_truth(held: bool) -> None:
         assert np.mean([each[name] for each in found if name in each]) >= 0.83, name
 
 
-@pytest.mark.parametrize("method", ["temperature", "platt"])
+@pytest.mark.parametrize("method", ["temperature", pytest.param("platt", marks=pytest.mark.slow)])
 def test_equal_versions_get_no_verdict(method: str) -> None:
     """By the command lines, on the documented way, which called 72 to 78 % of them worse. 5 % is half of one of 10."""
     found = [verdict(200, 10, method, seed)["verdict"] for seed in range(10)]

@@ -270,7 +270,7 @@ def test_decoding_is_scaled_where_the_golden_photos_score_the_same(
     photo = tmp_path / "large.jpg"
     photo.write_bytes(chelsea(4032, quality=50))
     recipe = replace(
-        demo_recipe(demo_checkpoint), golden=[photo], handler={"golden_tolerance": tolerance}, resize=resize
+        demo_recipe(demo_checkpoint), golden=[photo], handler={**EAGER, "golden_tolerance": tolerance}, resize=resize
     )
     build_archive(recipe, tmp_path / "demo.mar")
     assert _open(tmp_path / "demo.mar", tmp_path / "unpacked").settings.decode == decode
@@ -292,6 +292,6 @@ def test_only_a_jpeg_that_is_decoded_smaller_proves_scaled_decoding(
 def test_what_the_recipe_says_of_decoding_is_not_changed(demo_checkpoint: Path, tmp_path: Path) -> None:
     photo = tmp_path / "large.jpg"
     photo.write_bytes(chelsea(4032, quality=50))
-    handler = {"golden_tolerance": 1e-4, "decode": "scaled"}
+    handler = {**EAGER, "golden_tolerance": 1e-4, "decode": "scaled"}
     with pytest.raises(LoadError, match="golden self-check failed"):
         build_archive(replace(demo_recipe(demo_checkpoint), golden=[photo], handler=handler), tmp_path / "demo.mar")

@@ -16,7 +16,7 @@ from scripts.archive.outline import read_outline
 from scripts.archive.trials import Trial, best, try_networks
 from scripts.tune import tuned_version
 
-ENGINES = ["eager", "frozen", *(["compiled"] if shutil.which("g++") else [])]
+ENGINES = ["eager", "frozen", "openvino"]
 
 
 def test_of_those_that_are_close_the_first_wins() -> None:
