@@ -40,6 +40,7 @@ class ModelWatch:
         self._decisions = decisions
         self._fatal = fatal
         self._failed: list[Archive] = []  # did not load, and may be the version that should serve
+        self._stand_ins: dict[str, str] = {}  # of a model whose version does not load: the one that serves
         self._starting = True
         self._able = False  # whether answers can be expected: every model was READY when that was last known
         self._silent = False  # whether Java doesn't answer
@@ -92,6 +93,7 @@ class ModelWatch:
         if change.state is State.READY:
             logger.info(f"{archive}: READY after {change.seconds:.0f} s")
             self._scale(archive)
+            self._take_over(archive)
             return
         if change.state in self._fatal or (change.state is State.REFUSED and not self._others()):
             raise ServerError(_problem(change))
@@ -122,6 +124,17 @@ class ModelWatch:
             result = f"were last asked for, and can't be had: {error}"
         logger.info(f"{archive}: {workers} workers, {result}")
 
+    def _take_over(self, archive: Archive) -> None:
+        """From an older version that was READY sooner and serves in place of one that does not load."""
+        standing = self._stand_ins.get(archive.name)
+        if standing is None or natural(archive.version) <= natural(standing):
+            return
+        with suppress(ApiError):
+            if self._client.describe(archive.name)["modelVersion"] == standing:  # and no operator has promoted another
+                self._client.set_default(archive.name, archive.version)
+                self._stand_ins[archive.name] = archive.version
+                logger.error(f"{archive}: newer than {standing}, so it serves in its place")
+
     def _replace_failed(self) -> None:
         """Lets the newest version with a READY worker serve in place of one that does not load."""
         for archive in list(self._failed):
@@ -137,6 +150,7 @@ class ModelWatch:
                 elif ready:
                     newest = max(ready, key=natural)
                     self._client.set_default(archive.name, newest)
+                    self._stand_ins[archive.name] = newest
                     logger.error(f"{archive}: does not load, so {newest} serves in its place")
 
 

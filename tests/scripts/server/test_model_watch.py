@@ -11,7 +11,7 @@ from scripts.archive.manifest import Archive
 from scripts.server import model_watch
 from scripts.server.client import Client
 from scripts.server.decisions import Decisions
-from scripts.server.loading import Loading, State
+from scripts.server.loading import Change, Loading, State
 from scripts.server.model_watch import ModelWatch
 from scripts.server.torchserve import ServerError
 from scripts.server.worker_log import WorkerLog
@@ -187,6 +187,22 @@ def test_the_newest_version_that_loads_serves_in_place_of_one_that_does_not(
     watch.look(Requests())  # type: ignore[arg-type]
     assert watch._failed == []
     assert caplog.text.count("serves in its place") == 1
+
+
+def test_a_newer_version_that_is_ready_later_takes_over(
+    stub: type[TorchServeStub], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _versions(stub, "3.0", {"3.0": "UNLOADING", "1.0": "READY", "2.0": "LOADING"})
+    watch, _ = _watch(stub, tmp_path)
+    watch._failed = [Archive(Path("broken-3.mar"), "broken", "3.0")]
+    for version in ("1.0", "2.0"):
+        stub.answers[f"/models/broken/{version}/set-default"] = {"status": "ok"}
+    watch.look(Requests())  # type: ignore[arg-type]
+    _versions(stub, "1.0", {"3.0": "UNLOADING", "1.0": "READY", "2.0": "READY"})
+    for version in ("1.0", "2.0"):  # the older one is READY once more, as after a death
+        watch._report(Change(Archive(Path(f"broken-{version}.mar"), "broken", version), State.READY))
+    assert "broken 2.0: newer than 1.0, so it serves in its place" in caplog.text
+    assert caplog.text.count("serves in its place") == 2
 
 
 def test_the_workers_that_were_asked_for_are_asked_for_again(
