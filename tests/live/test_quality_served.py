@@ -1,6 +1,7 @@
 """The whole way with a real server: score, calibrate, evaluate, build, serve, and score again over HTTP."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,8 @@ import pytest
 from samples import CHELSEA, PATIENCE
 
 from scripts import calibrate, evaluate, score
-from scripts.archive.recipe import Recipe
 from scripts.build_archive import build_archive
+from scripts.build_demo import demo_recipe
 from scripts.build_demo_data import write_data
 from scripts.quality.fitting import calibrated
 from scripts.quality.scores import read_scores
@@ -29,7 +30,8 @@ def test_what_was_measured_is_what_is_served(
     flags = ["--calibration", str(fitted), "--card", str(card), "--resamples", "20"]
     assert evaluate.main([str(scores), *flags]) == 0
     target = store / f"{NAME}.mar"
-    build_archive(Recipe(demo_checkpoint, NAME, version="1.1", calibration=fitted, card=card), target)
+    recipe = replace(demo_recipe(demo_checkpoint), name=NAME, version="1.1", calibration=fitted, card=card)
+    build_archive(recipe, target)
 
     server.client.register(target.name, PATIENCE)
     try:
