@@ -95,7 +95,7 @@ def test_the_verb(
     assert memory.startswith("memory: of ")
     assert clash == "no clash: cat-breeds 1.0"
     assert main([*store, "--memory", "600"]) == 1
-    assert capsys.readouterr().out.startswith("clash: memory: 600 MiB is too little for 1 worker of 5")
+    assert capsys.readouterr().out.startswith("clash: memory: 600 MiB is too little for 1 worker of 4")
     monkeypatch.setenv("TS_JOB_QUEUE_SIZE", "2")
     monkeypatch.setenv("TS_MAX_RESPONSE_SIZE", "500")
     assert main(store) == 1
