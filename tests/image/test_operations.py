@@ -216,4 +216,4 @@ def test_what_was_promoted_and_scaled_outlives_the_container_and_a_broken_file_s
         assert "1.0" in serving
         assert "INFO cat-breeds 1.0: 2 workers, as was last asked for" in container.said()
         ask = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8082/metrics/store').read().decode())"
-        wait_for(lambda: "classifier_store_broken_files 1\n" in container.python(ask))
+        wait_for(lambda: "classifier_store_broken_files 1" in container.python(ask).splitlines())
