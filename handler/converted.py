@@ -31,7 +31,7 @@ NETWORK_FILE, CONSTANTS_FILE = "network.xml", "network.bin"
 ORIGIN = "converted_from"  # the key under which the file names what it was converted from
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
 CRASHES = (signal.SIGILL, signal.SIGFPE, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)
-PROOF_SECONDS = 120.0  # a network of 300 million weights took 6
+PROOF_SECONDS = 120.0
 ALONE = {"NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False}  # workers would be pinned to the same cores
 
 Infer = Callable[[NDArray[Any]], NDArray[np.float32]]  # prepared images [N, ...] → logits [N, C]

@@ -18,7 +18,7 @@ from handler.errors import Unavailable, one_line
 from handler.hidden import hidden
 
 # Scores of the converted network may differ by so much from those of the network as Python runs it: rounding, in
-# another order. 25 architectures of timm differ by less than 1e-5.
+# another order.
 TOLERANCE = 1e-4
 EXAMPLES = 2  # images; with one, the size of the batch would be recorded as a constant
 
