@@ -18,7 +18,7 @@ import torch
 from bench import failures
 from handler.converted import compile_converted
 from handler.cores import available_cores, use_threads
-from handler.engines import ENGINES, Plan, start_engine
+from handler.engines import ENGINES, Plan, as_logits, start_engine
 from handler.errors import LoadError
 from handler.model import Model
 from handler.network import DTYPES, Forward, create_network
@@ -74,8 +74,7 @@ def _model(architecture: str, precision: str, engine: EngineName, device: torch.
     example = np.zeros((2, SIDE, SIDE, 3), np.uint8)
     if engine == "openvino":
         converted = convert(Forward(network, normalise).on(device), example)
-        infer = compile_converted(converted, precision, available_cores())
-        return Model(lambda images: torch.from_numpy(infer(images.numpy())), device)
+        return Model(as_logits(compile_converted(converted, precision, available_cores())), device)
     forward = Forward(network, normalise, precision).on(device)
     plan = Plan(lambda: forward, torch.from_numpy(example).to(device), tolerance=0.5, precision=precision)
     return Model(start_engine(engine, plan, architecture)[1], device)

@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 
-from handler.converted import load_converted
+from handler.converted import Infer, load_converted
 from handler.errors import LoadError, Unavailable, one_line
 from handler.settings import EngineName
 
@@ -43,10 +43,24 @@ class Engine:
     devices: tuple[str, ...]  # the types on which it runs, as torch names them
 
 
+def as_logits(infer: Infer) -> Logits:
+    """A converted network, for tensors."""
+    return lambda images: torch.from_numpy(infer(images.numpy()))
+
+
+def largest_difference(one: Logits, other: Logits, images: torch.Tensor) -> float:
+    """Of a score, between two ways to run a network. NaN if a score is none."""
+    return float((torch.sigmoid(one(images)) - torch.sigmoid(other(images))).abs().max())
+
+
+def engines_for(device: torch.device) -> list[Name]:
+    """Those that run there, the fastest first."""
+    return [name for name, engine in ENGINES.items() if device.type in engine.devices]
+
+
 def _compile_converted(plan: Plan) -> Logits:
     # Compared with the network as Python runs it when the archive was built; here the golden inputs are the judge.
-    infer = load_converted(plan.archive, plan.precision, plan.origin, plan.threads, plan.example.numpy())
-    return lambda images: torch.from_numpy(infer(images.numpy()))
+    return as_logits(load_converted(plan.archive, plan.precision, plan.origin, plan.threads, plan.example.numpy()))
 
 
 def _freeze(plan: Plan) -> Logits:
@@ -58,9 +72,7 @@ def _freeze(plan: Plan) -> Logits:
             record = torch.jit.trace(eager, plan.example, check_trace=False)  # type: ignore[no-untyped-call]
             frozen: Logits = torch.jit.freeze(record)
         # Of one image, too: a record may hold the size of its example.
-        batches = (plan.example, plan.example[:1])
-        differences = [torch.sigmoid(frozen(batch)) - torch.sigmoid(eager(batch)) for batch in batches]
-        worst = max(float(difference.abs().max()) for difference in differences)
+        worst = max(largest_difference(frozen, eager, batch) for batch in (plan.example, plan.example[:1]))
     except Exception as error:  # whatever the network raises under the tracer
         reason = one_line(error)[-200:]
         raise Unavailable("frozen", f"torch.jit.trace can't record this architecture: {reason}") from None
@@ -83,23 +95,15 @@ def start_engine(name: EngineName, plan: Plan, source: object) -> tuple[Name, Lo
     `auto` is the first engine that can be had here. Raises LoadError where a file is wrong, or where the engine that
     was named can't be had.
     """
-    if name != "auto":
+    device = plan.example.device
+    if name != "auto" and name not in engines_for(device):
+        where = " or ".join(ENGINES[name].devices)
+        raise LoadError(source, f"engine: {name}, expected auto: {device}: it runs on {where} alone")
+    for candidate in engines_for(device) if name == "auto" else [name]:
         try:
-            return name, _load(name, plan)
+            return candidate, ENGINES[candidate].load(plan)
         except Unavailable as error:
-            raise LoadError(source, f"engine: {name}, expected auto: {error}") from None
-    for candidate, engine in ENGINES.items():
-        if plan.example.device.type not in engine.devices:
-            continue
-        try:
-            return candidate, _load(candidate, plan)
-        except Unavailable as error:
+            if name != "auto":
+                raise LoadError(source, f"engine: {name}, expected auto: {error}") from None
             logger.warning("engine: %s can't be used: %s", candidate, error)
     raise AssertionError("eager runs everywhere")
-
-
-def _load(name: Name, plan: Plan) -> Logits:
-    engine, device = ENGINES[name], plan.example.device
-    if device.type not in engine.devices:
-        raise Unavailable(device, f"it runs on {' or '.join(engine.devices)} alone")
-    return engine.load(plan)

@@ -5,7 +5,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -13,7 +12,7 @@ from handler.classifier import Classifier
 from handler.contents import file_digests
 from handler.converted import CONSTANTS_FILE, NETWORK_FILE, ORIGIN, compile_converted, import_openvino, origin, prove
 from handler.cores import available_cores
-from handler.engines import Logits
+from handler.engines import Logits, as_logits, largest_difference
 from handler.errors import Unavailable, one_line
 from handler.hidden import hidden
 
@@ -28,24 +27,19 @@ def convert_network(directory: Path, plain: Classifier) -> str | None:
 
     plain: loaded from the directory, eager and in float32.
     """
-    remove_network(directory)
-    path = directory / NETWORK_FILE
+    path, example = directory / NETWORK_FILE, plain.example(EXAMPLES)
     try:
         openvino = import_openvino()
-        model = convert(plain.model.logits, plain.example(EXAMPLES))
+        model = convert(plain.model.logits, example)
         model.set_rt_info(origin(file_digests(directory), plain.settings, len(plain.labels)), [ORIGIN])
         openvino.save_model(model, path, compress_to_fp16=False)
-        prove(path, "float32", plain.example(EXAMPLES))  # a crash would end the build
+        prove(path, "float32", example)  # a crash would end the build
         _compare(path, plain)
     except (Unavailable, RuntimeError) as error:  # the second is of OpenVINO itself
-        remove_network(directory)
+        for name in (NETWORK_FILE, CONSTANTS_FILE):
+            (directory / name).unlink(missing_ok=True)
         return one_line(error)
     return None
-
-
-def remove_network(directory: Path) -> None:
-    for name in (NETWORK_FILE, CONSTANTS_FILE):
-        (directory / name).unlink(missing_ok=True)
 
 
 @torch.inference_mode()
@@ -79,10 +73,8 @@ def convert(network: Logits, example: NDArray[Any]) -> Any:
 
 @torch.inference_mode()
 def _compare(path: Path, plain: Classifier) -> None:
-    infer = compile_converted(path, "float32", available_cores())
+    converted = as_logits(compile_converted(path, "float32", available_cores()))
     for images in (EXAMPLES, 1, EXAMPLES + 1):
-        batch = plain.example(images)
-        scores = 1 / (1 + np.exp(-infer(batch)))
-        expected = torch.sigmoid(plain.model.logits(torch.from_numpy(batch))).numpy()
-        if not (worst := float(np.abs(scores - expected).max())) <= TOLERANCE:
+        worst = largest_difference(converted, plain.model.logits, torch.from_numpy(plain.example(images)))
+        if not worst <= TOLERANCE:
             raise Unavailable("openvino", f"scores of a batch of {images} differ by {worst:.6f}")

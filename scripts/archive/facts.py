@@ -12,6 +12,7 @@ from typing import Any
 import timm
 import torch
 
+from handler.pillow import INTERPOLATION_NAMES
 from scripts.archive.unpickling import entries_of, plain
 
 ARCHITECTURE = (
@@ -32,7 +33,6 @@ NOT_OF_THE_MODEL = re.compile(r"optim|sched|callback|loops?$|scaler|early|histor
 DEPTH = 5
 HUB = re.compile(r"^(?:hf[_-]hub:)?(?:timm/)?")
 CROPS = ("center", "squash", "border")
-INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _is_triple(value: Any) -> bool:
 TRANSFORMS: Mapping[str, Callable[[Any], bool]] = {
     "mean": _is_triple,
     "std": _is_triple,
-    "interpolation": lambda value: value in INTERPOLATIONS,
+    "interpolation": lambda value: value in INTERPOLATION_NAMES,
     "crop_pct": lambda value: isinstance(value, int | float) and 0 < value <= 1,
     "crop_mode": lambda value: value in CROPS,
 }

@@ -13,6 +13,10 @@ from handler.files import unreadable
 MANIFEST = "MAR-INF/MANIFEST.json"
 
 
+# What zipfile raises where it can't read a member. RuntimeError: a password, or an unknown compression method.
+DAMAGED = (EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+
+
 @dataclass(frozen=True)
 class Archive:
     """One version of a model, as a file in a model store."""
@@ -33,8 +37,7 @@ def read_archive(path: Path) -> Archive:
         return Archive(path, str(model["modelName"]), str(model["modelVersion"]))
     except OSError as error:
         raise unreadable(path, error, "a .mar (scripts/build_archive.py makes one)") from None
-    # RuntimeError: an encrypted member; NotImplementedError, which is one: an unknown compression.
-    except (KeyError, TypeError, ValueError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile):
+    except (KeyError, TypeError, ValueError, *DAMAGED):
         raise LoadError(path, "not an archive that torch-model-archiver made") from None
 
 

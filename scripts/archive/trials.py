@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from handler.classifier import WARM_UPS, Classifier, Share
 from handler.cores import available_cores, use_threads
-from handler.engines import ENGINES
+from handler.engines import engines_for
 from handler.errors import ItemError, LoadError
 from handler.server_settings import read_server_settings
 from scripts.archive.stage import PLAIN
@@ -60,7 +60,7 @@ def try_networks(
     can't classify a photo.
     """
     precisions = ["float32", "bfloat16", *(["float16"] if device.type == "cuda" else [])]
-    engines = [name for name, engine in reversed(list(ENGINES.items())) if device.type in engine.devices]
+    engines = engines_for(device)[::-1]  # the plain one first
     trials: list[Trial] = []
     use_threads(available_cores())
     with unpacked(archive) as directory:

@@ -4,12 +4,12 @@ import errno
 import stat
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from handler.errors import LoadError, one_line
+from scripts.archive.manifest import DAMAGED
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -29,8 +29,7 @@ def unpacked(archive: Path, wanted: Callable[[str], bool] = lambda _: True) -> I
                 for member in members:
                     if wanted(member.filename):
                         mar.extract(member, directory)
-        # RuntimeError: an unknown compression method, or a password.
-        except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
+        except (OSError, *DAMAGED) as error:
             if isinstance(error, OSError) and error.errno in NO_ROOM:
                 room = f"{error.strerror} in {tempfile.gettempdir()}, expected room to unpack"
                 raise LoadError(archive, room) from None

@@ -6,6 +6,8 @@ import os
 import re
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.client import HTTPResponse
 from pathlib import Path
 
@@ -32,6 +34,16 @@ def _addresses(ports: Ports) -> dict[str, str]:
 
 def _proxy(program: Path, ports: Ports, home: Path, budget: Budget = BUDGET) -> Proxy:
     return Proxy(program, read_front_end(CONFIG, _addresses(ports)), budget, home)
+
+
+@contextmanager
+def _running(program: Path, ports: Ports, home: Path) -> Iterator[Proxy]:
+    proxy = _proxy(program, ports, home)
+    proxy.start()
+    try:
+        yield proxy
+    finally:
+        proxy.stop(30)
 
 
 def test_haproxy_accepts_its_configuration_without_a_warning(haproxy: Path, tmp_path: Path) -> None:
@@ -106,9 +118,7 @@ REFUSED = [
 def test_what_http_does_not_allow_is_refused_in_json(haproxy: Path, tmp_path: Path) -> None:
     """TorchServe isn't there, so nothing of it reaches TorchServe; what passes is answered with 503."""
     ports = free_ports()
-    proxy = _proxy(haproxy, ports, tmp_path)
-    proxy.start()
-    try:
+    with _running(haproxy, ports, tmp_path):
         wait_for(lambda: ports.inference in ports.taken())
         answers = {}
         for start, *_ in REFUSED:
@@ -121,8 +131,6 @@ def test_what_http_does_not_allow_is_refused_in_json(haproxy: Path, tmp_path: Pa
         assert answers == {start: (status, code) for start, status, code in REFUSED}
         for path in ("/predictions/cats.2/1.0", "/v2/models/a..b/infer", f"/predictions/cats?{'a' * 3900}"):
             assert requests.post(f"http://127.0.0.1:{ports.inference}{path}", timeout=60).status_code == 503
-    finally:
-        proxy.stop(30)
 
 
 def test_every_answer_is_json_and_says_what_the_handler_says() -> None:
@@ -147,22 +155,16 @@ def test_few_open_files_are_fewer_connections_and_no_failed_start(
     limited.chmod(0o755)
     monkeypatch.setattr("resource.getrlimit", lambda _: (1024, 1024))
     ports = free_ports()
-    proxy = _proxy(limited, ports, tmp_path)
-    assert proxy.variables()["PROXY_CONNECTIONS"] == "462"
-    proxy.start()
-    try:
+    with _running(limited, ports, tmp_path) as proxy:
+        assert proxy.variables()["PROXY_CONNECTIONS"] == "462"
         wait_for(lambda: ports.inference in ports.taken() or proxy.ended() is not None)
         assert requests.get(f"http://127.0.0.1:{ports.inference}/ready", timeout=60).status_code == 503
-    finally:
-        proxy.stop(30)
 
 
 def test_no_port_speaks_http_2(haproxy: Path, tmp_path: Path) -> None:
     """Not by prior knowledge either, which needs no TLS."""
     ports = free_ports()
-    proxy = _proxy(haproxy, ports, tmp_path)
-    proxy.start()
-    try:
+    with _running(haproxy, ports, tmp_path):
         wait_for(lambda: {ports.inference, ports.management, ports.metrics} <= set(ports.taken()))
         for port in (ports.inference, ports.management, ports.metrics):
             with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
@@ -171,14 +173,10 @@ def test_no_port_speaks_http_2(haproxy: Path, tmp_path: Path) -> None:
                 # HTTP/2 would answer with a frame of its own settings, of type 4.
                 assert answer[3:4] != b"\x04"
                 assert answer == b"" or answer.startswith(b"HTTP/1.")
-    finally:
-        proxy.stop(30)
 
 
 def test_the_exporter_counts_and_the_broken_files_are_those_that_were_set(haproxy: Path, tmp_path: Path) -> None:
     ports = free_ports()
-    proxy = _proxy(haproxy, ports, tmp_path)
-    proxy.start()
 
     def samples(path: str) -> dict[tuple[str, str | None, str | None], float]:
         answer = requests.get(f"http://127.0.0.1:{ports.metrics}{path}", timeout=60)
@@ -190,7 +188,7 @@ def test_the_exporter_counts_and_the_broken_files_are_those_that_were_set(haprox
             for sample in family.samples
         }
 
-    try:
+    with _running(haproxy, ports, tmp_path) as proxy:
         wait_for(lambda: ports.metrics in ports.taken())
         assert samples("/metrics/store") == {("classifier_store_broken_files", None, None): 0}
         proxy.set_broken_files(12)
@@ -203,5 +201,3 @@ def test_the_exporter_counts_and_the_broken_files_are_those_that_were_set(haprox
             assert counted["haproxy_backend_current_queue", backend, None] == 0
             assert counted["haproxy_server_current_sessions", backend, None] == 0
         assert requests.get(f"http://127.0.0.1:{ports.inference}/metrics/haproxy", timeout=60).status_code == 503
-    finally:
-        proxy.stop(30)

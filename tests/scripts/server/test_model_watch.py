@@ -173,13 +173,22 @@ def _versions(stub: type[TorchServeStub], serving: str, states: dict[str, str]) 
     stub.answers["/models/broken/all"] = described
 
 
+def _watch_of_a_version_that_does_not_load(
+    stub: type[TorchServeStub], logs: Path, states: dict[str, str], *defaults: str
+) -> ModelWatch:
+    """Of 3.0, which serves. defaults: versions that TorchServe lets become the default."""
+    _versions(stub, "3.0", {"3.0": "UNLOADING", **states})
+    for version in defaults:
+        stub.answers[f"/models/broken/{version}/set-default"] = {"status": "ok"}
+    watch, _ = _watch(stub, logs)
+    watch._failed = [Archive(Path("broken-3.mar"), "broken", "3.0")]
+    return watch
+
+
 def test_the_newest_version_that_loads_serves_in_place_of_one_that_does_not(
     stub: type[TorchServeStub], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    _versions(stub, "3.0", {"3.0": "UNLOADING", "1.9": "READY", "1.10": "READY"})
-    watch, _ = _watch(stub, tmp_path)
-    watch._failed = [Archive(Path("broken-3.mar"), "broken", "3.0")]
-    stub.answers["/models/broken/1.10/set-default"] = {"status": "ok"}
+    watch = _watch_of_a_version_that_does_not_load(stub, tmp_path, {"1.9": "READY", "1.10": "READY"}, "1.10")
     watch.look(Requests())  # type: ignore[arg-type]
     assert "broken 3.0: does not load, so 1.10 serves in its place" in caplog.text
     _versions(stub, "1.10", {"3.0": "UNLOADING", "1.10": "READY"})
@@ -192,11 +201,8 @@ def test_the_newest_version_that_loads_serves_in_place_of_one_that_does_not(
 def test_a_newer_version_that_is_ready_later_takes_over(
     stub: type[TorchServeStub], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    _versions(stub, "3.0", {"3.0": "UNLOADING", "1.0": "READY", "2.0": "LOADING"})
-    watch, _ = _watch(stub, tmp_path)
-    watch._failed = [Archive(Path("broken-3.mar"), "broken", "3.0")]
-    for version in ("1.0", "2.0"):
-        stub.answers[f"/models/broken/{version}/set-default"] = {"status": "ok"}
+    states = {"1.0": "READY", "2.0": "LOADING"}
+    watch = _watch_of_a_version_that_does_not_load(stub, tmp_path, states, "1.0", "2.0")
     watch.look(Requests())  # type: ignore[arg-type]
     _versions(stub, "1.0", {"3.0": "UNLOADING", "1.0": "READY", "2.0": "READY"})
     for version in ("1.0", "2.0"):  # the older one is READY once more, as after a death
