@@ -23,7 +23,8 @@ from handler.calibration import Calibration
 from scripts.arguments import whole
 from scripts.paths import ROOT
 from scripts.quality.fitting import calibrated
-from scripts.quality.scores import Origin, Row, write_part
+from scripts.quality.parquet import write_part
+from scripts.quality.scores import Origin, Row
 
 PART = 100_000  # rows in a file
 

@@ -33,7 +33,8 @@ from scripts.quality.fitted import fit_settings
 from scripts.quality.fitting import Procedure, calibrated, fit, out_of_fold
 from scripts.quality.measures import MACRO, OVERALL, PER_LABEL, Array, Decisions, Measures
 from scripts.quality.objective import Objective
-from scripts.quality.scores import Origin, Row, write_part
+from scripts.quality.parquet import write_part
+from scripts.quality.scores import Origin, Row
 
 NEW = 40_000  # images that the truth is measured on
 RESAMPLES = 200

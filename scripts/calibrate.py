@@ -24,7 +24,8 @@ from scripts.quality.fitted import describe_images, parse_fitted_on
 from scripts.quality.fitting import Fit, Procedure, calibrated, fit, log_loss, out_of_fold
 from scripts.quality.measures import OVERALL, Decisions, Measures
 from scripts.quality.objective import NEVER, Objective
-from scripts.quality.scores import UNKNOWN, Scores, read_labelled
+from scripts.quality.parquet import read_labelled
+from scripts.quality.scores import UNKNOWN, Scores
 
 SHOWN = ("micro_f1", "macro_f1", "exact_match", "calibration_error")
 

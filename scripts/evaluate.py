@@ -21,8 +21,9 @@ from scripts.quality.evaluation import AS_SCORED, Version, as_scored, judgeable,
 from scripts.quality.fitted import fit_settings
 from scripts.quality.intervals import Interval
 from scripts.quality.measures import MACRO, OVERALL, SUPPORT
+from scripts.quality.parquet import read_labelled
 from scripts.quality.report import write_report
-from scripts.quality.scores import Scores, joined, read_labelled
+from scripts.quality.scores import Scores, joined
 
 CALIBRATION_FACTS = ("date", "method", "objective", "promise", "images", "data", "scores_sha256")
 NO_INTERVAL = "no interval"

@@ -20,9 +20,10 @@ from tqdm import tqdm
 from handler.errors import LoadError
 from scripts.arguments import share, whole
 from scripts.quality.dataset import Sample, count_samples, read_samples, root
+from scripts.quality.parquet import read_images, read_origin, write_part
 from scripts.quality.parts import WHOLE, Shard, check_same_split, find_parts, part_name, shard_size
 from scripts.quality.scorers import InProcess, Outcome, OverHttp, Scorer
-from scripts.quality.scores import Origin, Row, read_images, read_origin, write_part
+from scripts.quality.scores import Origin, Row
 from scripts.server.client import ApiError
 from scripts.server.torchserve import ServerError
 

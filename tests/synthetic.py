@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from scripts.archive.recipe import Recipe
 from scripts.build_archive import build_archive
-from scripts.quality.scores import Origin, Row, write_part
+from scripts.quality.parquet import write_part
+from scripts.quality.scores import Origin, Row
 
 LABELS = ["ant", "bee", "cat"]
 SHA = "5" * 64

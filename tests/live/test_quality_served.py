@@ -13,7 +13,7 @@ from scripts.build_archive import build_archive
 from scripts.build_demo import demo_recipe
 from scripts.build_demo_data import write_data
 from scripts.quality.fitting import calibrated
-from scripts.quality.scores import read_scores
+from scripts.quality.parquet import read_scores
 from scripts.server.torchserve import TorchServe
 
 NAME = "calibrated"

@@ -28,7 +28,8 @@ from scripts.archive.unpacking import unpacked
 from scripts.build_archive import build_archive
 from scripts.quality.fitted import fit_settings
 from scripts.quality.fitting import calibrated
-from scripts.quality.scores import Row, read_scores, write_part
+from scripts.quality.parquet import read_scores, write_part
+from scripts.quality.scores import Row
 
 SCORES, TRUTH = calibrated_scores(400)
 OVERCONFIDENT = sharpened(SCORES, 2.5)

@@ -23,7 +23,8 @@ from scripts.archive.recipe import Recipe
 from scripts.archive.unpacking import unpacked
 from scripts.build_archive import build_archive
 from scripts.quality.dataset import data_digest
-from scripts.quality.scores import Origin, read_scores
+from scripts.quality.parquet import read_scores
+from scripts.quality.scores import Origin
 from scripts.server.torchserve import TorchServe
 
 LISTED = [{"path": "cat.png", "labels": ["ant"]}, {"path": "cup.png", "labels": []}]

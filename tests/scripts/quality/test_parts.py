@@ -8,8 +8,9 @@ from synthetic import calibrated_scores, image, origin
 
 from handler.errors import LoadError
 from scripts import calibrate, evaluate
+from scripts.quality.parquet import read_scores, write_part
 from scripts.quality.parts import Shard, part_name, shard_size
-from scripts.quality.scores import Row, read_scores, write_part
+from scripts.quality.scores import Row
 
 IMAGES = 20
 

@@ -8,7 +8,8 @@ import pytest
 from synthetic import LABELS, calibrated_scores, image, origin, write_scores
 
 from handler.errors import LoadError
-from scripts.quality.scores import Row, joined, read_labelled, read_origin, read_scores, write_part
+from scripts.quality.parquet import read_labelled, read_origin, read_scores, write_part
+from scripts.quality.scores import Row, joined
 
 SCORES, TRUTH = calibrated_scores(10)
 
