@@ -76,10 +76,7 @@ class InProcess:
         thresholds = dict(zip(self.labels, self.classifier.thresholds.tolist(), strict=True))
         calibration = self.classifier.calibration.to_dict(self.labels)
         fit = fit_settings(self.classifier.metadata.get("calibration"))
-        archive = {
-            "contents_sha256": self.classifier.contents_sha256,
-            **speed(self.classifier),
-        }
+        archive = _built(self.classifier.contents_sha256, speed(self.classifier))
         return Origin(list(self.labels), thresholds, calibration, self._model, *_describe(data), fit, archive)
 
     def score(self, images: Sequence[bytes]) -> list[Outcome]:
@@ -115,7 +112,7 @@ class OverHttp:
         described = self._described
         archive = None
         if described:
-            archive = {"contents_sha256": described.get("contents_sha256"), **described.get("speed", {})}
+            archive = _built(described.get("contents_sha256"), described.get("speed", {}))
         fit = fit_settings(described.get("metadata", {}).get("calibration"))
         calibration = described.get("calibration")
         return Origin(list(self.labels), self._thresholds, calibration, self._model, *_describe(data), fit, archive)
@@ -194,6 +191,11 @@ def _checked(score: Any) -> float:
     if type(score) not in (int, float) or not 0 <= score <= 1:
         raise ValueError(score)
     return float(score)
+
+
+def _built(contents_sha256: str | None, settings: dict[str, Any]) -> dict[str, Any]:
+    """What an archive is, the same from this process and from a server, whose Java leaves null out."""
+    return {"contents_sha256": contents_sha256, **{key: value for key, value in settings.items() if value is not None}}
 
 
 def _describe(data: Path) -> tuple[str, str, str]:
