@@ -145,13 +145,30 @@ def test_beyond_the_queue_a_request_is_refused_before_its_body_is_read(doors: Do
     assert [each.result().status_code for each in held] == [200, 200]
 
 
+BEGINNING = 16 * 1024  # bytes of a body after which it gets a place, with some to spare
+
+
+def test_slow_bodies_take_no_place_from_others(doors: Doors) -> None:
+    """More of them than there are places for large ones."""
+    head = f"POST /predictions/cats HTTP/1.1\r\nHost: x\r\nContent-Length: {len(LARGE)}\r\n\r\n".encode()
+    with contextlib.ExitStack() as stack:
+        for _ in range(4):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", doors.port), timeout=60))
+            client.sendall(head + b"x" * 1000)
+        assert doors.post("cats", LARGE).status_code == 200
+        answer = HTTPResponse(client)
+        answer.begin()
+        assert (answer.status, json.loads(answer.read())["error"]["code"]) == (408, "timeout")
+
+
 def test_an_unfinished_body_is_seen_and_can_be_ended(doors: Doors) -> None:
+    head = f"POST /predictions/cats HTTP/1.1\r\nHost: x\r\nContent-Length: {2 * BEGINNING}\r\n\r\n".encode()
     with socket.create_connection(("127.0.0.1", doors.port), timeout=60) as client:
-        client.sendall(b"POST /predictions/cats HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n" + b"x" * 500)
-        wait_for(lambda: [each.uploading for each in doors.proxy.sessions()] == [True])
+        client.sendall(head + b"x" * BEGINNING)
+        wait_for(lambda: [each.in_server for each in doors.proxy.sessions()] == [True])
         [session] = doors.proxy.sessions()
-        assert session.in_server
-        assert 500 < session.received < 900
+        assert session.uploading
+        assert BEGINNING < session.received < 2 * BEGINNING
         doors.proxy.end(session)
         assert b" 200 " not in client.recv(1000)
     wait_for(lambda: doors.proxy.sessions() == [])
