@@ -51,11 +51,12 @@ $(INSTALLED): requirements.lock
 # stop, make passes the signal on, and each pytest stops its servers.
 LIVE := tests/live tests/deploy
 FAULTS := tests/faults
+SCRIPTS := tests/scripts
 PARTS = $(MAKE) --no-print-directory --jobs 3 --output-sync=target
 
 test: $(INSTALLED)  ## the tests of every part, those against the real server too (ARGS for pytest)
 ifeq ($(ARGS),)
-	@$(PARTS) test-live test-faults test-units
+	@$(PARTS) test-live test-scripts test-faults test-units
 else
 	$(BIN)/python -m pytest $(ARGS)
 endif
@@ -67,15 +68,18 @@ else
 	$(BIN)/python -m pytest -m slow $(ARGS)
 endif
 
-.PHONY: test-live test-faults test-units slow-servers slow-units
+.PHONY: test-live test-scripts test-faults test-units slow-servers slow-units
 test-live:
 	$(BIN)/python -m pytest $(LIVE)
 
 test-faults:
 	$(BIN)/python -m pytest $(FAULTS)
 
+test-scripts:
+	$(BIN)/python -m pytest $(SCRIPTS)
+
 test-units:
-	$(BIN)/python -m pytest tests $(addprefix --ignore ,$(LIVE) $(FAULTS))
+	$(BIN)/python -m pytest tests $(addprefix --ignore ,$(LIVE) $(FAULTS) $(SCRIPTS))
 
 # SKIP: folders and files, where what they call was tested with another Python.
 SKIP :=

@@ -15,6 +15,7 @@ from handler.memory import COEFFICIENTS, JPEG, OTHER, Room, decoding_memory, jpe
 from handler.settings import Limits
 
 
+@pytest.mark.slow
 def test_decoding_stays_within_its_bounds() -> None:
     """For each thread, however many images a batch has: docs/operations.md says what a worker takes in all."""
     script = Path(__file__).with_name("peak_memory.py")
