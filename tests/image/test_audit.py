@@ -44,7 +44,7 @@ class Osv(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def osv() -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", free_ports().inference), Osv) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()

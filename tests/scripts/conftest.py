@@ -17,7 +17,7 @@ def stub() -> Iterator[type[TorchServeStub]]:
 
     with ThreadingHTTPServer(("127.0.0.1", free_ports().inference), Stub) as server:
         Stub.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield Stub
         server.shutdown()
