@@ -1,31 +1,26 @@
 #!/usr/bin/env python3
 """Draws data sets from a known world, and counts how often what calibrate and evaluate say of them is so.
 
-An image has each label with its prevalence. Its logit is the true one, stretched: an overconfident network. So the
-truth of any threshold is known, from many new images. Tables: intervals that hold the truth, verdicts on two equal
+The truth of any threshold is known, from many new images. Tables: intervals that hold the truth, verdicts on two equal
 versions (by the command lines, on the documented way), promises that are kept, thresholds of labels with few images.
 """
 
 import argparse
-import contextlib
-import io
 import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
 
 from bench import failures
-from handler.calibration import Calibration, parse_calibration
+from bench.world import World, origin_of, run, world, write_scores
+from handler.calibration import parse_calibration
 from scripts import calibrate, evaluate
 from scripts.arguments import whole
 from scripts.quality.bootstrap import estimate
@@ -33,8 +28,6 @@ from scripts.quality.fitted import fit_settings
 from scripts.quality.fitting import Procedure, calibrated, fit, out_of_fold
 from scripts.quality.measures import MACRO, OVERALL, PER_LABEL, Array, Decisions, Measures
 from scripts.quality.objective import Objective
-from scripts.quality.parquet import write_part
-from scripts.quality.scores import Origin, Row
 
 NEW = 40_000  # images that the truth is measured on
 RESAMPLES = 200
@@ -47,35 +40,6 @@ PROMISES = [
 ]
 FEW = (1, 3, 10, 30, 100)  # images of 1,000 that have the label
 LABEL = 3  # the measured label among ten, in the table of few images
-
-Sampled = tuple[NDArray[np.float32], NDArray[np.int8]]
-
-
-@dataclass(frozen=True)
-class World:
-    prevalence: Array  # [C]
-    distance: float = 2.0  # of images with a label from those without, in standard deviations
-    stretch: float = 1.4
-
-    def truth(self, rng: np.random.Generator, images: int) -> NDArray[np.int8]:
-        return (rng.random((images, len(self.prevalence))) < self.prevalence).astype(np.int8)
-
-    def scores(self, rng: np.random.Generator, truth: NDArray[np.int8], shared: Array | float = 0.0) -> Any:
-        """shared: noise that two versions have in common, for the same images."""
-        own = rng.normal(size=truth.shape)
-        noise = own if isinstance(shared, float) else np.sqrt(0.5) * (own + shared)
-        # The true logit of two normal distributions with the same deviation.
-        z = logit(self.prevalence) + self.distance**2 * (truth - 0.5) + self.distance * noise
-        return expit(self.stretch * z).astype(np.float32)
-
-    def sample(self, rng: np.random.Generator, images: int) -> Sampled:
-        truth = self.truth(rng, images)
-        return self.scores(rng, truth), truth
-
-
-def world(labels: int) -> World:
-    most, least = (0.4, 0.02) if labels < 80 else (0.3, 0.002)
-    return World(np.geomspace(most, least, labels).astype(np.float64))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -171,47 +135,18 @@ def verdict(images: int, labels: int, method: str, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="verdict-") as directory:
         path = Path(directory)
         old, new = there.scores(rng, truth, shared), there.scores(rng, truth, shared)
-        write_scores(path / "old", old, truth, _origin(names, "1.0"))
-        _run(calibrate.main, path / "old", "--output", path / "old.json", "--method", method)
+        write_scores(path / "old", old, truth, origin_of(names, "1.0"))
+        run(calibrate.main, path / "old", "--output", path / "old.json", "--method", method)
         content = json.loads((path / "old.json").read_text())
         again = calibrated(old, parse_calibration(content["calibration"], names, "old"))
-        of = _origin(names, "1.0", content["thresholds"], content["calibration"], fit_settings(content["provenance"]))
+        of = origin_of(names, "1.0", content["thresholds"], content["calibration"], fit_settings(content["provenance"]))
         write_scores(path / "served", again.astype(np.float32), truth, of)
-        write_scores(path / "new", new, truth, _origin(names, "2.0"))
-        _run(calibrate.main, path / "new", "--output", path / "new.json", "--method", method)
+        write_scores(path / "new", new, truth, origin_of(names, "2.0"))
+        run(calibrate.main, path / "new", "--output", path / "new.json", "--method", method)
         flags = ("--against", path / "served", "--json", path / "all.json", "--resamples", RESAMPLES)
-        _run(evaluate.main, path / "new", "--calibration", path / "new.json", *flags)
+        run(evaluate.main, path / "new", "--calibration", path / "new.json", *flags)
         comparison: dict[str, Any] = json.loads((path / "all.json").read_text())["comparison"]
     return comparison
-
-
-def write_scores(directory: Path, scores: NDArray[np.float32], truth: NDArray[np.int8], origin: Origin) -> None:
-    directory.mkdir()
-    rows = [
-        Row(f"{number}.jpg", row, None, known, sha256(str(number).encode()).digest())
-        for number, (row, known) in enumerate(zip(scores.tolist(), truth.tolist(), strict=True))
-    ]
-    write_part(directory / "scores-1-of-1-000000.parquet", origin, rows)
-
-
-def _origin(
-    labels: list[str],
-    version: str,
-    thresholds: dict[str, float] | None = None,
-    calibration: dict[str, dict[str, float]] | None = None,
-    settings: dict[str, Any] | None = None,
-) -> Origin:
-    none = Calibration.none(len(labels)).to_dict(labels)
-    model = {"name": "x", "version": version, "sha256": version}
-    return Origin(labels, thresholds or dict.fromkeys(labels, 0.5), calibration or none, model, "x", "", "", settings)
-
-
-def _run(command: Callable[[Sequence[str]], int], *arguments: object) -> None:
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        code = command([str(each) for each in arguments])
-    if code:
-        raise RuntimeError(said.getvalue())
 
 
 # Promises
