@@ -41,11 +41,9 @@ class Trial:
 
 def best_network(trials: Sequence[Trial], tolerance: float) -> Trial:
     """The best of those whose scores stay within the tolerance. Raises LoadError if there is none."""
-    within = [
-        trial
-        for trial in trials
-        if trial.settings["precision"] == QUANTISED or (trial.difference is not None and trial.difference <= tolerance)
-    ]
+    # An int8 network was judged by photos with labels.
+    judged = [trial for trial in trials if trial.settings.get("precision") == QUANTISED]
+    within = judged or [trial for trial in trials if trial.difference is not None and trial.difference <= tolerance]
     if not within:
         raise LoadError("networks", f"none ran with all scores within {tolerance:g} of the plain ones")
     return best(within)
