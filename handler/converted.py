@@ -28,8 +28,9 @@ from handler.settings import Settings
 logger = logging.getLogger(__name__)
 
 NETWORK_FILE, CONSTANTS_FILE = "network.xml", "network.bin"
+QUANTISED = "int8"  # the precision that scripts/quantise.py gives
 ORIGIN = "converted_from"  # the key under which the file names what it was converted from
-HINTS = {"float32": "f32", "bfloat16": "bf16"}
+HINTS = {"float32": "f32", "bfloat16": "bf16", QUANTISED: "f32"}  # of what is not quantised
 CRASHES = (signal.SIGILL, signal.SIGFPE, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)
 PROOF_SECONDS = 120.0
 ALONE = {"NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False}  # workers would be pinned to the same cores
@@ -45,6 +46,13 @@ def import_openvino() -> Any:
     except ImportError as error:
         raise Unavailable("openvino", one_line(error)) from None
     return openvino
+
+
+def network_files(precision: str) -> tuple[str, str]:
+    """The names of the network and of its constants. A quantised one has names of its own: it is no other precision."""
+    suffix = f"-{QUANTISED}" if precision == QUANTISED else ""
+    network, constants = Path(NETWORK_FILE), Path(CONSTANTS_FILE)
+    return f"{network.stem}{suffix}{network.suffix}", f"{constants.stem}{suffix}{constants.suffix}"
 
 
 @cache
@@ -69,9 +77,10 @@ def load_converted(directory: Path, precision: str, made_from: str, threads: int
 
     Raises Unavailable where it can't run here, and LoadError where the file was made from something else.
     """
-    path = directory / NETWORK_FILE
+    path = directory / network_files(precision)[0]
     if not path.exists():
-        raise Unavailable(path, "missing, expected the network as scripts/build_archive.py converts it")
+        maker = "quantise" if precision == QUANTISED else "build_archive"
+        raise Unavailable(path, f"missing, expected the network as scripts/{maker}.py converts it")
     if precision not in HINTS:
         raise Unavailable(path, f"precision: {precision}, expected {' or '.join(HINTS)} on a CPU")
     core = openvino_core()

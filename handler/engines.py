@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 
-from handler.converted import Infer, load_converted
+from handler.converted import QUANTISED, Infer, load_converted
 from handler.errors import LoadError, Unavailable, one_line
 from handler.settings import EngineName
 
@@ -93,9 +93,11 @@ def start_engine(name: EngineName, plan: Plan, source: object) -> tuple[Name, Lo
     """Returns the engine that was taken and the network as it runs it. source: what names the engine.
 
     `auto` is the first engine that can be had here. Raises LoadError where a file is wrong, or where the engine that
-    was named can't be had.
+    was named can't be had. The weights of a quantised network are in the converted one alone, so there is no other.
     """
     device = plan.example.device
+    if plan.precision == QUANTISED:
+        return _start_quantised(name, plan, source)
     if name != "auto" and name not in engines_for(device):
         where = " or ".join(ENGINES[name].devices)
         raise LoadError(source, f"engine: {name}, expected auto: {device}: it runs on {where} alone")
@@ -107,3 +109,18 @@ def start_engine(name: EngineName, plan: Plan, source: object) -> tuple[Name, Lo
                 raise LoadError(source, f"engine: {name}, expected auto: {error}") from None
             logger.warning("engine: %s can't be used: %s", candidate, error)
     raise AssertionError("eager runs everywhere")
+
+
+def _start_quantised(name: EngineName, plan: Plan, source: object) -> tuple[Name, Logits]:
+    """Raises LoadError where it can't run: another engine's scores would not be those that were judged."""
+    taken: Name = "openvino"
+    if name not in ("auto", taken):
+        raise LoadError(source, f"engine: {name}, expected auto or {taken} with precision: {QUANTISED}")
+    if taken not in engines_for(plan.example.device):
+        problem: object = f"it runs on a CPU alone, not on {plan.example.device}"
+    else:
+        try:
+            return taken, ENGINES[taken].load(plan)
+        except Unavailable as error:
+            problem = error
+    raise LoadError(source, f"precision: {QUANTISED}, expected the version that was quantised: {problem}")

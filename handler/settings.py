@@ -41,7 +41,8 @@ class Settings:
     self_check: bool = True  # classify the golden inputs before serving
     golden_tolerance: float = bounded(0.01, 1e-6, 0.5)  # largest allowed difference of a golden score
     decode: Literal["exact", "scaled"] = "exact"  # scaled: a JPEG is decoded smaller, as decode.py says
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of the network
+    # Of the network. int8 is what scripts/quantise.py makes.
+    precision: Literal["float32", "bfloat16", "float16", "int8"] = "float32"
     engine: EngineName = "auto"  # how the network runs; auto: the fastest of the others that can be had
     # Threads of one forward pass, and images decoded side by side. None: the worker's share of the cores.
     torch_threads: int | None = bounded(None, 1, 1024)

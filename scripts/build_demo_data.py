@@ -13,6 +13,8 @@ from pathlib import Path
 import skimage
 from PIL import Image, ImageEnhance, ImageFilter
 
+from scripts.arguments import whole
+
 PHOTOS = Path(skimage.__file__).parent / "data"
 CAT = ["tabby", "tiger cat", "Egyptian cat"]
 LABELS = {
@@ -27,8 +29,11 @@ CROPS = {"chelsea.png": 40}  # of a photo
 OTHER_CROPS = 8  # of each of the others
 
 
-def write_data(directory: Path, seed: int = 0) -> Path:
-    """Fills `directory` with images and the list of them, labels.jsonl, and returns the path of the list."""
+def write_data(directory: Path, seed: int = 0, times: int = 1) -> Path:
+    """Fills `directory` with images and the list of them, labels.jsonl, and returns the path of the list.
+
+    times: as many crops as there are without it.
+    """
     rng = random.Random(seed)  # noqa: S311  (pictures)
     (directory / "images").mkdir(parents=True, exist_ok=True)
     lines = []
@@ -37,7 +42,7 @@ def write_data(directory: Path, seed: int = 0) -> Path:
             continue
         with Image.open(PHOTOS / name) as photo:
             whole = photo.convert("RGB")
-        for number in range(CROPS.get(name, OTHER_CROPS)):
+        for number in range(times * CROPS.get(name, OTHER_CROPS)):
             path = Path("images") / f"{Path(name).stem}-{number:02d}.jpg"
             _crop(whole, rng).save(directory / path, quality=85)
             lines.append(json.dumps({"path": str(path), "labels": labels}))
@@ -60,7 +65,9 @@ def _crop(photo: Image.Image, rng: random.Random) -> Image.Image:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("build/demo/data"), help="default: %(default)s")
-    print(f"wrote    {write_data(parser.parse_args().output)}")
+    parser.add_argument("--times", type=whole(1), default=1, help="so many times 80 crops (default: %(default)s)")
+    options = parser.parse_args()
+    print(f"wrote    {write_data(options.output, times=options.times)}")
 
 
 if __name__ == "__main__":

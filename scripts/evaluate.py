@@ -16,6 +16,7 @@ from typing import Any
 from handler.errors import LoadError
 from scripts.archive.measured import Calibrated, check_weights, read_calibrated
 from scripts.arguments import share, whole
+from scripts.quality.card import make_card
 from scripts.quality.comparison import Comparison
 from scripts.quality.evaluation import AS_SCORED, Version, as_scored, judgeable, with_calibration
 from scripts.quality.fitted import fit_settings
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write_report(options.report, scores, versions, comparison, options.images, options.pictures, content["of"])
             print(f"\nwrote    {options.report}")
         _write_json(options.json, content)
-        _write_json(options.card, _card(content, versions[-1]))
+        _write_json(options.card, make_card(content["of"], versions[-1], scores.labels))
     except (LoadError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -114,22 +115,6 @@ def _content(
         "versions": {version.name: version.to_dict(scores.labels) for version in versions},
         "comparison": comparison.to_dict() if comparison else None,
     }
-
-
-def _card(content: dict[str, Any], version: Version) -> dict[str, Any]:
-    """The content about one version, without nulls: TorchServe leaves them out when it shows the card."""
-    card: dict[str, Any] = _without_nulls(
-        {**content["of"], "measured": version.name, **content["versions"][version.name]}
-    )
-    return card
-
-
-def _without_nulls(value: Any) -> Any:
-    """Drops nulls, and mappings that hold nothing else."""
-    if not isinstance(value, dict):
-        return value
-    kept = {key: _without_nulls(item) for key, item in value.items()}
-    return {key: item for key, item in kept.items() if item is not None and (item or not value[key])}
 
 
 def _table(versions: Sequence[Version], comparison: Comparison | None) -> str:

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             scorer = OverHttp(options.url, options.clients, options.management)
         else:
             recipe = {key: vars(options)[key] for key in ("architecture", "labels", "preprocessing")}
-            scorer = InProcess(options.source, options.device, recipe)
+            scorer = InProcess.load(options.source, options.device, recipe)
         scored, failed = score(scorer, options.data, options.output, options.shard, options.rows)
     except (LoadError, ServerError, ApiError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

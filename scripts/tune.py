@@ -4,6 +4,7 @@
 First it runs the network in this process: eager, frozen, and on a CPU by OpenVINO, each at every
 precision, and compares the scores of the photos with those of the plain settings. A reduced precision is chosen only if
 no score of any photo moves by more than the archive's golden_tolerance, or --tolerance, which is then written as well.
+An archive that scripts/quantise.py made keeps its int8.
 Then it tries numbers of workers and batch sizes on a real server. No other setting that changes an answer is touched.
 
 The copy has a version of its own (1.0 becomes 1.0-tuned), so it can be registered beside the original. Tune on the
@@ -24,6 +25,7 @@ from typing import Any
 
 import torch
 
+from handler.converted import QUANTISED
 from handler.cores import available_cores
 from handler.errors import LoadError
 from scripts.archive.manifest import read_archive
@@ -68,7 +70,7 @@ def tune(options: argparse.Namespace, outline: Outline, tolerance: float, output
     networks = try_networks(options.archive, photos, torch.device(options.device), partial(_show, "network"))
     network = best_network(networks, tolerance)
     # At full precision the archive's own tolerance stays, which may be tighter.
-    reduced = network.settings["precision"] != PLAIN["precision"]
+    reduced = network.settings["precision"] not in (PLAIN["precision"], QUANTISED)
     handler = {**network.settings, **({"golden_tolerance": tolerance} if reduced else {})}
     with tempfile.TemporaryDirectory(prefix="tune-") as directory:
         fast = Path(directory) / options.archive.name

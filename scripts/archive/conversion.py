@@ -64,11 +64,15 @@ def convert(network: Logits, example: NDArray[Any]) -> Any:
         # It sets up the logs of the whole process, to errors alone.
         root.setLevel(logs[0])
         root.handlers[:], root.filters[:] = logs[1:]
-    # The names are numbers that count through the process; the same network shall give the same file.
+    rename(model)
+    return model
+
+
+def rename(model: Any) -> None:
+    """The names are numbers that count through the process; the same network shall give the same file."""
     model.set_friendly_name("network")
     for number, operation in enumerate(model.get_ordered_ops()):
         operation.set_friendly_name(str(number))
-    return model
 
 
 @torch.inference_mode()

@@ -15,7 +15,7 @@ from handler.contents import (
     read_metadata,
     weights_sha256,
 )
-from handler.converted import NETWORK_FILE
+from handler.converted import network_files
 from handler.errors import LoadError
 from handler.files import read_json
 from handler.golden import GOLDEN_DIRECTORY, GOLDEN_FILE, Golden, read_golden
@@ -41,7 +41,8 @@ class Sizes:
     def read(cls, path: Path) -> Self:
         with zipfile.ZipFile(path) as mar:
             sizes = {member.filename: member.file_size for member in mar.infolist()}
-        return cls(sizes.get(WEIGHTS_FILE, 0), sum(sizes.values()), sizes.get(NETWORK_FILE, 0))
+        network = sum(sizes.get(network_files(precision)[0], 0) for precision in ("float32", "int8"))
+        return cls(sizes.get(WEIGHTS_FILE, 0), sum(sizes.values()), network)
 
 
 @dataclass(frozen=True)

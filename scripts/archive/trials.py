@@ -13,10 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from handler.classifier import WARM_UPS, Classifier, Share
+from handler.converted import QUANTISED
 from handler.cores import available_cores, use_threads
 from handler.engines import engines_for
 from handler.errors import ItemError, LoadError
 from handler.server_settings import read_server_settings
+from handler.settings import read_settings
 from scripts.archive.stage import PLAIN
 from scripts.archive.unpacking import unpacked
 
@@ -39,7 +41,9 @@ class Trial:
 
 def best_network(trials: Sequence[Trial], tolerance: float) -> Trial:
     """The best of those whose scores stay within the tolerance. Raises LoadError if there is none."""
-    within = [trial for trial in trials if trial.difference is not None and trial.difference <= tolerance]
+    # An int8 network was judged by photos with labels.
+    judged = [trial for trial in trials if trial.settings.get("precision") == QUANTISED]
+    within = judged or [trial for trial in trials if trial.difference is not None and trial.difference <= tolerance]
     if not within:
         raise LoadError("networks", f"none ran with all scores within {tolerance:g} of the plain ones")
     return best(within)
@@ -59,11 +63,13 @@ def try_networks(
     show: is told the settings of each, and its result or why it was skipped. Raises LoadError if the plain network
     can't classify a photo.
     """
-    precisions = ["float32", "bfloat16", *(["float16"] if device.type == "cuda" else [])]
     engines = engines_for(device)[::-1]  # the plain one first
     trials: list[Trial] = []
     use_threads(available_cores())
     with unpacked(archive) as directory:
+        precisions = ["float32", "bfloat16", *(["float16"] if device.type == "cuda" else [])]
+        if read_settings(directory).precision == QUANTISED:  # judged by photos with labels, and it has no other network
+            precisions, engines = [QUANTISED], ["openvino"]
         share = Share(read_server_settings(directory).batchSize)
         plain = _scores(Classifier.load(directory, device, share, **PLAIN), photos)
         for precision in precisions:

@@ -11,7 +11,7 @@ from handler.contents import METADATA_FILE, read_metadata
 from handler.sections import read_section
 from handler.server_settings import ServerSettings, read_server_settings, write_settings
 from handler.settings import CONFIG_FILE, Settings, read_settings
-from scripts.archive.manifest import MANIFEST, read_archive
+from scripts.archive.manifest import MANIFEST, Archive, read_archive
 from scripts.archive.mar import ADAPTER, pack
 from scripts.archive.recipe import check_name
 from scripts.archive.stage import write_json, write_package
@@ -32,20 +32,34 @@ def write_variant(
     handler, torchserve: the settings that change, checked as those of a recipe are. Raises LoadError.
     """
     archive = read_archive(source)
-    version = version or archive.version
     with unpacked(source) as directory:
-        # The archiver adds these two itself.
-        shutil.rmtree(directory / Path(MANIFEST).parent)
-        (directory / Path(ADAPTER).name).unlink()
-        # It adds today's adapter, which an older archive's package may not fit.
-        write_package(directory)
-        config = directory / CONFIG_FILE
-        settings, server = read_settings(directory), read_server_settings(directory)
-        settings, server = change_settings(settings, handler, config), change_server(server, torchserve, config)
-        write_settings(config, settings, server)
-        if version != archive.version:
-            _write_version(directory, version)
-        pack(directory, archive.name, version, target, force)
+        repack(directory, archive, target, handler, torchserve, version=version, force=force)
+
+
+def repack(
+    directory: Path,
+    archive: Archive,
+    target: Path,
+    handler: Mapping[str, Any],
+    torchserve: Mapping[str, Any],
+    *,
+    version: str | None = None,
+    force: bool = False,
+) -> None:
+    """The same of an archive that was unpacked into the directory, whose other files may have changed since."""
+    version = version or archive.version
+    # The archiver adds these two itself.
+    shutil.rmtree(directory / Path(MANIFEST).parent)
+    (directory / Path(ADAPTER).name).unlink()
+    # It adds today's adapter, which an older archive's package may not fit.
+    write_package(directory)
+    config = directory / CONFIG_FILE
+    settings, server = read_settings(directory), read_server_settings(directory)
+    settings, server = change_settings(settings, handler, config), change_server(server, torchserve, config)
+    write_settings(config, settings, server)
+    if version != archive.version:
+        _write_version(directory, version)
+    pack(directory, archive.name, version, target, force)
 
 
 def change_settings(settings: Settings, changes: Mapping[str, Any], source: object) -> Settings:

@@ -5,10 +5,9 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import requests
 import torch
@@ -53,24 +52,25 @@ class Scorer(Protocol):
 class InProcess:
     """The classifier in this process, by the same code as on a server."""
 
-    def __init__(self, source: Path, device: str, recipe: dict[str, Any]) -> None:
+    def __init__(self, classifier: Classifier, name: str, version: str) -> None:
+        use_threads(classifier.torch_threads)
+        self.classifier = classifier
+        self.labels = classifier.labels
+        self.at_once = max(32, classifier.batch_size)
+        self._model = {"name": name, "version": version, "sha256": classifier.weights_sha256}
+
+    @classmethod
+    def load(cls, source: Path, device: str, recipe: dict[str, Any]) -> Self:
         """source: an archive, or a checkpoint, whose missing facts `recipe` holds. Raises LoadError."""
-        with ExitStack() as stack:
-            if source.suffix == ".mar":
-                archive = read_archive(source)
-                name, version = archive.name, archive.version
-                directory = stack.enter_context(unpacked(source))
-                self.classifier = Classifier.load(directory, torch.device(device))
-            else:
-                directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="score-")))
-                name, version = source.stem, "checkpoint"
-                self.classifier = write_stage(Recipe(source, name, **recipe), directory).classifier
-                if device != "cpu":  # the stage has been loaded on the CPU
-                    self.classifier = Classifier.load(directory, torch.device(device))
-        use_threads(self.classifier.torch_threads)
-        self.labels = self.classifier.labels
-        self.at_once = max(32, self.classifier.batch_size)
-        self._model = {"name": name, "version": version, "sha256": self.classifier.weights_sha256}
+        if source.suffix == ".mar":
+            archive = read_archive(source)
+            with unpacked(source) as directory:
+                return cls(Classifier.load(directory, torch.device(device)), archive.name, archive.version)
+        with tempfile.TemporaryDirectory(prefix="score-") as stage:
+            classifier = write_stage(Recipe(source, source.stem, **recipe), Path(stage)).classifier
+            if device != "cpu":  # the stage has been loaded on the CPU
+                classifier = Classifier.load(Path(stage), torch.device(device))
+            return cls(classifier, source.stem, "checkpoint")
 
     def origin(self, data: Path) -> Origin:
         thresholds = dict(zip(self.labels, self.classifier.thresholds.tolist(), strict=True))

@@ -93,6 +93,7 @@ class Scores:
             "copies": self.copies,
             "refused": self.errors,
             "unknown": round(self.unknown, 6),
+            "precision": (self.origin.archive or {}).get("precision"),
         }
 
     @property
