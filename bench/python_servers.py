@@ -62,8 +62,12 @@ def _bentoml(place: Place, port: int, workers: int) -> Process:
 
 def _ray(place: Place, port: int, workers: int) -> Process:
     command = [str(place.python), "-P", "-m", "bench.peers.ray_app"]
-    # The last one keeps Ray on loopback, on Linux too.
-    own = {"RAY_HOME": place.work / f"ray-{port}", "RAY_USAGE_STATS_ENABLED": 0, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": 0}
+    home = place.work / f"ray-{port}"
+    own = {
+        "HOME": home,  # where it keeps the token of its own processes
+        "RAY_USAGE_STATS_ENABLED": 0,
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": 0,  # keeps it on loopback, on Linux too
+    }
     return _process("Ray Serve", "raw", command, place, port, workers, 8 if workers == 1 else 1, **own)
 
 

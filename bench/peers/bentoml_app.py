@@ -12,7 +12,7 @@ from bench.peers.network import answer, load
 BATCH = int(os.environ["BATCH"])
 
 
-@bentoml.service(  # type: ignore[untyped-decorator]
+@bentoml.service(
     workers=int(os.environ["WORKERS"]),
     traffic={"timeout": 60},
     logging={"access": {"enabled": False}},

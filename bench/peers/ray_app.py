@@ -37,7 +37,7 @@ class Classifier:
         image = await asyncio.get_running_loop().run_in_executor(self.decoders, self.decode, payload)
         return answer(await self.infer(image), self.labels, self.thresholds)
 
-    @serve.batch(max_batch_size=BATCH, batch_wait_timeout_s=0.005)
+    @serve.batch(max_batch_size=BATCH, batch_wait_timeout_s=0.005)  # type: ignore[untyped-decorator]
     async def infer(self, images: list[torch.Tensor]) -> list[torch.Tensor]:
         return await asyncio.get_running_loop().run_in_executor(self.device, self.forward, images)
 
@@ -57,11 +57,11 @@ if __name__ == "__main__":
         include_dashboard=False,
         object_store_memory=200_000_000,
         log_to_driver=False,
-        _temp_dir=os.environ["RAY_HOME"],
+        _temp_dir=os.environ["HOME"],
     )
     serve.start(
         http_options={"host": "127.0.0.1", "port": int(os.environ["PORT"])}, logging_config={"enable_access_log": False}
     )
-    serve.run(Classifier.bind(), route_prefix="/predict")
+    serve.run(Classifier.bind(), route_prefix="/predict")  # type: ignore[attr-defined]  # by the decorator
     signal.sigwait([signal.SIGTERM])
     ray.shutdown()
