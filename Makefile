@@ -16,8 +16,10 @@ FLAVOUR ?= slim
 SLIM := python:3.12-slim-bookworm
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+# Of the benchmark's peers whose dependencies clash with this project's.
+PEERS := build/peers$(VENV)
 
-.PHONY: help serve check-settings demo install test test-slow test-image fuzz robustness soak tune bench quality statistics lint format lock lock-image image image-slim audit clean
+.PHONY: help serve check-settings demo install test test-slow test-image fuzz robustness soak tune peers bench quality statistics lint format lock lock-image image image-slim audit clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -84,7 +86,7 @@ test-units:
 # SKIP: folders and files, where what they call was tested with another Python.
 SKIP :=
 SLOW_SERVERS = $(filter-out $(SKIP),$(LIVE) $(FAULTS) tests/bench)
-slow-servers:
+slow-servers: $(if $(filter tests/bench,$(SLOW_SERVERS)),$(PEERS)/installed)
 	$(BIN)/python -m pytest -m slow $(SLOW_SERVERS)
 
 slow-units:
@@ -106,16 +108,18 @@ robustness: $(INSTALLED) $(DEMO)  ## attacks on the container and on `make serve
 	! $(DOCKER) version > /dev/null 2>&1 || $(MAKE) image-slim
 	DOCKER=$(DOCKER) $(BIN)/python bench/robustness.py --photo $(PHOTO) --image $(IMAGE):slim $(ARGS)
 
-TUNED := build/tuned/$(notdir $(DEMO))
-
 tune: $(INSTALLED) $(ARCHIVE)  ## the fastest settings for ARCHIVE on this machine, with evidence, in a copy (ARGS)
 	$(BIN)/python scripts/tune.py $(ARCHIVE) --force $(ARGS)
 
-$(TUNED): $(DEMO)
-	$(BIN)/python scripts/tune.py $(DEMO) --output $@ --force --tolerance 0.05
+peers: $(PEERS)/installed  ## make the environment of mosec, BentoML and Ray Serve
 
-bench: $(INSTALLED) $(TUNED)  ## this project beside its peers; needs wrk (ARGS for bench/run.py)
-	$(BIN)/python bench/run.py --photo $(PHOTO) --tuned $(TUNED) $(ARGS)
+$(PEERS)/installed: bench/peers/requirements.lock $(INSTALLED)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(PEERS)
+	UV_HTTP_TIMEOUT=300 $(BIN)/uv pip install --no-config --python $(PEERS)/bin/python --require-hashes -r $<
+	@touch $@
+
+bench: $(INSTALLED) $(DEMO) $(PEERS)/installed  ## this project beside its peers; needs wrk (ARGS for bench/run.py)
+	$(BIN)/python bench/run.py --photo $(PHOTO) --peers $(PEERS) $(ARGS)
 
 # Its parts, one by one: docs/quality.md.
 QUALITY := build/quality
@@ -157,12 +161,16 @@ audit: $(INSTALLED)  ## known vulnerabilities of what an image holds (FLAVOUR), 
 	$(BIN)/python image/audit.py build/sbom.cdx.json
 
 PIN := uv pip compile --quiet --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
+# The network and its preprocessing are the same on both sides.
+SAME := ^(torch|torchvision|timm|pillow|numpy)==[^ ]*
 X86 := --python-platform x86_64-unknown-linux-gnu --constraint requirements.lock
 
 lock: $(INSTALLED)  ## resolve requirements.lock anew, and what the images install of it
 	$(BIN)/$(PIN) pyproject.toml --all-extras --universal --python-version 3.11 --upgrade -o requirements.lock
 	$(MAKE) lock-image
 	echo atheris | $(BIN)/$(PIN) - $(X86) --python-version 3.11 -o tests/fuzz/atheris.lock
+	{ printf '%s\n' 'mosec<1' 'bentoml<2' 'ray[serve]<3'; grep -oE '$(SAME)' requirements.lock; } | \
+		$(BIN)/$(PIN) - --universal --python-version 3.11 -o bench/peers/requirements.lock
 
 # The official base brings torch and what torch needs; the override takes them out.
 lock-image: $(INSTALLED)

@@ -12,10 +12,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import requests
 import torch
 
 from bench.load import Body
+from bench.processes import family
 from scripts.archive.manifest import Archive, read_archive
 from scripts.archive.outline import read_outline
 from scripts.server.ports import Ports
@@ -24,10 +26,11 @@ from scripts.server.session import direct_session
 from scripts.server.torchserve import GRACE, ServerError, TorchServe
 from scripts.server.workers import most_workers
 
-READY = 120.0  # seconds
+READY = 300.0  # seconds, on a busy machine
 # Seconds for a server to finish its requests before it is paused. TorchServe would take an answer that is late by the
 # pause for a dead worker.
 SETTLE = 2.0
+BASELINE = "TorchServe's image_classifier, batch 1"  # what people have who come to this project
 
 
 class Contestant(ABC):
@@ -35,6 +38,7 @@ class Contestant(ABC):
 
     body: Body = "raw"
     labels = True  # whether its answers have this project's form
+    compiles = False  # whether it becomes faster for a minute, while Java compiles its own code
 
     def __init__(self, name: str, family: str, url: str) -> None:
         self.name, self.family, self.url = name, family, url
@@ -48,15 +52,20 @@ class Contestant(ABC):
     @property
     @abstractmethod
     def process_id(self) -> int:
-        """Of the process that leads its process group."""
+        """Of the process from which all others come."""
 
     def pause(self) -> None:
         """Stops it by a signal until `resume`, because an idle server still takes processor time."""
         time.sleep(SETTLE)
-        os.killpg(self.process_id, signal.SIGSTOP)
+        self._send(signal.SIGSTOP)
 
     def resume(self) -> None:
-        os.killpg(self.process_id, signal.SIGCONT)
+        self._send(signal.SIGCONT)
+
+    def _send(self, number: signal.Signals) -> None:
+        for process in family(self.process_id):
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -78,6 +87,8 @@ class Contestant(ABC):
         if answer.status_code != 200:
             raise ServerError(f"{self.name}: {answer.status_code}: {answer.text}")
         content = answer.json()
+        if isinstance(content, list):
+            (content,) = content
         names = [label["name"] for label in content["labels"]] if self.labels else list(content)[:1]
         if not {"tiger cat", "Egyptian cat"} & set(names):
             raise ServerError(f"{self.name}: {content}, expected a tiger cat or an Egyptian cat")
@@ -85,6 +96,8 @@ class Contestant(ABC):
 
 class OnTorchServe(Contestant):
     """An archive on TorchServe, with this project's config.properties."""
+
+    compiles = True
 
     def __init__(self, name: str, family: str, archive: Archive, port: int, logs: Path, labels: bool = True) -> None:
         self.server = TorchServe([archive], archive.path.parent, Ports.from_first(port), logs)
@@ -140,30 +153,20 @@ class Process(Contestant):
 
     def stop(self) -> None:
         process, self._process = self._process, None
-        if process is not None:
-            stop_group(process, GRACE)
+        if process is None:
+            return
+        # BentoML's and Ray's processes have groups of their own.
+        everybody = family(process.pid)
+        stop_group(process, GRACE)
+        for survivor in everybody:
+            with suppress(psutil.NoSuchProcess):
+                survivor.kill()
+        psutil.wait_procs(everybody, GRACE)
 
     @property
     def process_id(self) -> int:
         assert self._process is not None
         return self._process.pid
-
-
-def fastapi(workers: int, threads: int, port: int, checkpoint: Path, logs: Path) -> Process:
-    name = f"FastAPI + timm, {workers} x {threads} threads"
-    command = [sys.executable, "-P", "-m", "uvicorn", "bench.peers.fastapi_app:app", "--log-level", "warning"]
-    command += ["--port", str(port), "--workers", str(workers)]
-    environment = {"THREADS": threads, "CHECKPOINT": checkpoint}
-    url = f"http://127.0.0.1:{port}/predict"
-    return Process(name, "FastAPI + timm", url, "raw", command, environment, logs / f"fastapi-{port}.log")
-
-
-def litserve(workers: int, threads: int, batch: int, port: int, checkpoint: Path, logs: Path) -> Process:
-    name = f"LitServe, {workers} x {threads} threads, batch {batch}"
-    environment = {"THREADS": threads, "WORKERS": workers, "BATCH": batch, "PORT": port, "CHECKPOINT": checkpoint}
-    command = [sys.executable, "-P", "-m", "bench.peers.litserve_app"]
-    url = f"http://127.0.0.1:{port}/predict"
-    return Process(name, "LitServe", url, "form", command, environment, logs / f"litserve-{port}.log")
 
 
 def image_classifier(batch: int, port: int, checkpoint: Path, work: Path) -> OnTorchServe:
@@ -182,7 +185,7 @@ def image_classifier(batch: int, port: int, checkpoint: Path, work: Path) -> OnT
     subprocess.run(command, check=True, capture_output=True)
     archive = read_archive(work / f"{name}.mar")
     shown = f"TorchServe's image_classifier, batch {batch}"
-    return OnTorchServe(shown, f"image_classifier, batch {batch}", archive, port, work / f"{name}-logs", labels=False)
+    return OnTorchServe(shown, shown, archive, port, work / f"{name}-logs", labels=False)
 
 
 class Ceiling:

@@ -46,7 +46,7 @@ def _measure(options: argparse.Namespace) -> int:
         for precision in options.precision:
             for engine in options.engine:
                 try:
-                    model = _model(architecture, precision, engine, device)
+                    model = make_model(architecture, precision, engine, device, available_cores())
                     for batch in options.batch:
                         _print(architecture, precision, engine, batch, images_a_second(model, batch, options.seconds))
                 except (LoadError, MemoryError) as error:
@@ -68,13 +68,14 @@ def images_a_second(model: Model, batch: int, seconds: float) -> float:
     return batch / statistics.median(taken)
 
 
-def _model(architecture: str, precision: str, engine: EngineName, device: torch.device) -> Model:
+def make_model(architecture: str, precision: str, engine: EngineName, device: torch.device, threads: int) -> Model:
+    """With random weights, for photos of SIDE pixels. threads: of a converted network. Raises LoadError."""
     normalise = Normalise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 255)
     network = create_network(architecture, 1000, {}, architecture)
     example = np.zeros((2, SIDE, SIDE, 3), np.uint8)
     if engine == "openvino":
         converted = convert(Forward(network, normalise).on(device), example)
-        return Model(as_logits(compile_converted(converted, precision, available_cores())), device)
+        return Model(as_logits(compile_converted(converted, precision, threads)), device)
     forward = Forward(network, normalise, precision).on(device)
     plan = Plan(lambda: forward, torch.from_numpy(example).to(device), tolerance=0.5, precision=precision)
     return Model(start_engine(engine, plan, architecture)[1], device)

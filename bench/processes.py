@@ -1,4 +1,4 @@
-"""What TorchServe's processes take. One that ends while it is looked at counts as nothing."""
+"""The processes of a server, and what they take. One that ends while it is looked at counts as nothing."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -18,6 +18,14 @@ def java_process(process_id: int) -> psutil.Process:
         return psutil.Process(process_id)
     except psutil.NoSuchProcess:
         raise ServerError("TorchServe ended") from None
+
+
+def family(process_id: int) -> list[psutil.Process]:
+    """A process and all that come from it, the eldest first; none if it has ended."""
+    with suppress(psutil.NoSuchProcess):
+        eldest = psutil.Process(process_id)
+        return [eldest, *eldest.children(recursive=True)]
+    return []
 
 
 def memory_mb(java: psutil.Process) -> dict[str, float]:

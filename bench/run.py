@@ -18,15 +18,16 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from bench import failures
-from bench.contestants import Ceiling, Contestant, OnTorchServe, fastapi, image_classifier, litserve
+from bench.contestants import BASELINE, Ceiling, Contestant, OnTorchServe, image_classifier
 from bench.load import ask, find_wrk
+from bench.python_servers import Place, python_servers
 from bench.tables import write_report
 from handler.cores import available_cores
 from handler.errors import LoadError
@@ -40,7 +41,10 @@ from scripts.tune import processor
 
 SIZES = ("500x375", "1280x960", "4032x3024")
 CLIENTS = 8
-OURS, TUNED, REDUCED = "this project, as packaged", "this project, tuned, float32", "this project, tuned"
+TOLERANCE = 0.05  # that bfloat16 may move a score of the golden photos by
+LESS_WARM_UP = 8  # seconds, for servers without Java
+OURS, REDUCED = "this project, as packaged", "this project, bfloat16"
+INT8, TUNED = "this project, int8", "this project, tuned"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,12 +64,10 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def check_choice(options: argparse.Namespace) -> None:
-    """The report compares this project with its peers, and small photos with large ones: both must be there. Raises
-    LoadError."""
-    if not any(part in name for part in options.only for name in (OURS, TUNED, REDUCED)):
-        chosen = " ".join(options.only)
-        raise LoadError("--only", f"{chosen}: no archive of this project is among them, expected one of: {OURS}; "
-                                  f"{TUNED}; {REDUCED}")  # fmt: skip
+    """The report compares the archive as packaged with the peers, and small photos with large ones: both must be there.
+    Raises LoadError."""
+    if not any(part in OURS for part in options.only):
+        raise LoadError("--only", f"{' '.join(options.only)}: expected a part of {OURS!r} among them")
     if len(set(options.sizes)) < 2:
         raise LoadError("--sizes", f"{' '.join(options.sizes)}: one size, expected two or more")
 
@@ -73,7 +75,8 @@ def check_choice(options: argparse.Namespace) -> None:
 def measure(options: argparse.Namespace, work: Path) -> dict[str, Any]:
     """All that the report is made of. work: an empty directory."""
     images = {size.replace("x", " x "): _photo(options.photo, size, work) for size in options.sizes}
-    archives = {OURS: options.archive, TUNED: _in_float32(options.tuned, work), REDUCED: options.tuned}
+    archives = {OURS: options.archive, REDUCED: _in_bfloat16(options.archive, work)}
+    archives |= {name: path for name, path in ((INT8, options.int8), (TUNED, options.tuned)) if path is not None}
     everybody = _contestants(options, archives, work)
     contestants = [contestant for contestant in everybody if any(part in contestant.name for part in options.only)]
     ours = [contestant for contestant in contestants if contestant.name in archives]
@@ -89,12 +92,13 @@ def measure(options: argparse.Namespace, work: Path) -> dict[str, Any]:
             for size, image in images.items():
                 place = f"round {number + 1} of {options.rounds}: {size}"
                 rounds += _round(place, size, image, contestants, ceilings, options.seconds)
-        with ours[-1].alone():
-            mixed = [_mixed(ours[-1], images, options.seconds) for _ in range(options.rounds)]
+        with ours[0].alone():
+            mixed = [_mixed(ours[0], images, options.seconds) for _ in range(options.rounds)]
     return {
-        "machine": machine(),
+        "machine": machine(options.peers),
         "settings": {name: _settings(archive) for name, archive in archives.items()},
         "families": {contestant.name: contestant.family for contestant in contestants},
+        "baseline": BASELINE,
         "ceilings": {ceiling.of: ceiling.name for ceiling in ceilings},
         "clients": CLIENTS,
         "seconds": options.seconds,
@@ -104,10 +108,10 @@ def measure(options: argparse.Namespace, work: Path) -> dict[str, Any]:
     }
 
 
-def _in_float32(tuned: Path, work: Path) -> Path:
-    """A copy of the tuned archive without its reduced precision."""
-    target = work / tuned.name
-    write_variant(tuned, target, {"precision": "float32", "golden_tolerance": 0.01, "tuned": {}}, {})
+def _in_bfloat16(packaged: Path, work: Path) -> Path:
+    """A copy of the archive with reduced precision."""
+    target = work / packaged.name
+    write_variant(packaged, target, {"precision": "bfloat16", "golden_tolerance": TOLERANCE}, {})
     return target
 
 
@@ -125,7 +129,8 @@ def _warm_up(contestant: Contestant, images: Mapping[str, Path], options: argpar
     contestant.check(first)
     for image in images.values():
         ask(contestant.url, CLIENTS, options.seconds, contestant.body, [image])
-    ask(contestant.url, CLIENTS, options.warm_up, contestant.body, [first])
+    seconds = options.warm_up if contestant.compiles else min(options.warm_up, LESS_WARM_UP)
+    ask(contestant.url, CLIENTS, seconds, contestant.body, [first])
 
 
 def _round(
@@ -152,8 +157,8 @@ def _round(
 
 def _contestants(options: argparse.Namespace, archives: Mapping[str, Path], work: Path) -> list[Contestant]:
     ports = iter(range(options.port, options.port + 1000, 10))
-    cores = available_cores()
     checkpoint = options.checkpoint.resolve()
+    place = Place(available_cores(), checkpoint, work, options.peers.absolute() / "bin" / "python")
 
     def ours(name: str, archive: Path) -> OnTorchServe:
         return OnTorchServe(name, name, read_archive(archive), next(ports), work / name)
@@ -162,10 +167,7 @@ def _contestants(options: argparse.Namespace, archives: Mapping[str, Path], work
         *(ours(name, archive) for name, archive in archives.items()),
         image_classifier(1, next(ports), checkpoint, work),
         image_classifier(8, next(ports), checkpoint, work),
-        fastapi(1, cores, next(ports), checkpoint, work),
-        fastapi(cores, 1, next(ports), checkpoint, work),
-        litserve(1, cores, 8, next(ports), checkpoint, work),
-        litserve(cores, 1, 4, next(ports), checkpoint, work),
+        *python_servers(place, ports),
     ]
 
 
@@ -198,16 +200,24 @@ def _settings(archive: Path) -> dict[str, Any]:
     return {**handler, **server}
 
 
-def machine() -> dict[str, Any]:
+def machine(peers: Path) -> dict[str, Any]:
+    """peers: the environment of those that have one of their own."""
     libraries = ("torch", "timm", "albumentations", "pillow", "torchserve", "fastapi", "uvicorn", "litserve")
     return {
         "processor": processor(),
         "cores": available_cores(),
         "python": platform.python_version(),
-        "versions": {library: version(library) for library in libraries},
+        "versions": {library: version(library) for library in libraries} | _versions(peers),
         "date": time.strftime("%Y-%m-%d"),
         "load": os.getloadavg()[0],
     }
+
+
+def _versions(peers: Path) -> dict[str, str]:
+    names = {"mosec", "bentoml", "ray"}
+    packages = [str(packages) for packages in peers.glob("lib/python3.*/site-packages")]
+    installed = {found.name: found.version for found in distributions(path=packages)}
+    return {name: installed[name] for name in sorted(names & installed.keys())}
 
 
 def _size(text: str) -> str:
@@ -220,19 +230,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--archive", type=Path, default=DEMO, help="default: %(default)s")
-    add(
-        "--tuned",
-        type=Path,
-        default=BUILD / "tuned" / DEMO.name,
-        help="by scripts/tune.py (default: %(default)s)",
-    )
+    add("--tuned", type=Path, metavar="ARCHIVE", help="a row for what `make tune` wrote (default: none)")
+    add("--int8", type=Path, metavar="ARCHIVE", help="a row for an archive in int8 (default: none)")
+    add("--peers", type=Path, default=BUILD / "peers.venv", help="by `make peers` (default: %(default)s)")
     add("--checkpoint", type=Path, default=DEMO_CHECKPOINT, help="the demo's (default: %(default)s)")
     add("--photo", type=Path, required=True, help="chelsea.png of scikit-image")
     add("--output", type=Path, default=BUILD / "bench", help="default: %(default)s")
-    add("--rounds", type=whole(1), default=5, help="default: %(default)s")
+    add("--rounds", type=whole(1), default=3, help="default: %(default)s")
     add("--seconds", type=whole(1), default=3, help="length of one measurement (default: %(default)s)")
     # Java compiles its own code at first: docs/performance.md.
-    add("--warm-up", type=whole(1), default=45, help="seconds of load before the first round (default: %(default)s)")
+    add("--warm-up", type=whole(1), default=45, help="seconds of load before the first round, for "
+        f"TorchServe; others get {LESS_WARM_UP} (default: %(default)s)")  # fmt: skip
     add("--sizes", nargs="+", type=_size, default=SIZES, help="of the photo, at least two (default: %(default)s)")
     add("--only", nargs="+", default=[""], help="contestants by a part of their names (default: all)")
     add("--port", type=whole(1), default=21000, help="the first of a hundred (default: %(default)s)")

@@ -24,6 +24,7 @@ def write_report(result: dict[str, Any], directory: Path) -> str:
             _table("answers a second", sizes, {name: [_spread(rates[name, size]) for size in sizes] for name in names}),
             _table("ratio of medians", sizes, _ratios(result, rates, sizes)),
             _table("milliseconds at one client, p50 / p99", sizes, _latencies(result, sizes)),
+            _table("of a peer's time at one client, p50 / p99", sizes, _shares(result, sizes)),
             _mixed(result["mixed"]),
             f"wrk took {_wrk(result):.0%} of one core at the most.",
         ]
@@ -47,30 +48,50 @@ def _table(title: str, columns: Sequence[str], rows: dict[str, list[str]]) -> st
 
 
 def _ratios(result: dict[str, Any], rates: Rates, sizes: list[str]) -> dict[str, list[str]]:
-    """Each archive of this project over the best of each peer at that size, and over its own ceiling."""
-    families = result["families"]
-    ours = list(result["ceilings"])
+    """Each archive of this project over TorchServe's own handler, over the best other peer at that size, whose name
+    stands there, and over its own ceiling."""
+    families, baseline = result["families"], result["baseline"]
+    middle = {key: median(values) for key, values in rates.items()}
+    peers = [name for name in families if name not in result["ceilings"]]
+    others = [name for name in peers if name != baseline]
     rows = {}
-    for mine in ours:
-        for family in dict.fromkeys(family for name, family in families.items() if name not in ours):
-            members = [name for name, other in families.items() if other == family]
-            rows[f"{mine} / {family}"] = [
-                f"{median(rates[mine, size]) / max(median(rates[name, size]) for name in members):.2f}"
-                for size in sizes
+    for mine, ceiling in result["ceilings"].items():
+        if baseline in peers:
+            rows[f"{mine} / {baseline}"] = [f"{middle[mine, size] / middle[baseline, size]:.2f}" for size in sizes]
+        if others:
+            best = {size: max(others, key=lambda name: middle[name, size]) for size in sizes}
+            rows[f"{mine} / the best other peer"] = [
+                f"{middle[mine, size] / middle[best[size], size]:.2f} ({families[best[size]]})" for size in sizes
             ]
-        ceiling = result["ceilings"][mine]
-        rows[f"{mine} / its ceiling"] = [
-            f"{median(rates[mine, size]) / median(rates[ceiling, size]):.2f}" for size in sizes
-        ]
+        rows[f"{mine} / its ceiling"] = [f"{middle[mine, size] / middle[ceiling, size]:.2f}" for size in sizes]
     return rows
 
 
 def _latencies(result: dict[str, Any], sizes: list[str]) -> dict[str, list[str]]:
     def cell(name: str, size: str) -> str:
-        p50, p99 = (1000 * median(_values(result, name, size, "one", key)) for key in ("p50", "p99"))
-        return f"{p50:.1f} / {p99:.1f}"
+        return " / ".join(f"{1000 * wait:.1f}" for wait in _waits(result, name, size))
 
     return {name: [cell(name, size) for size in sizes] for name in result["families"]}
+
+
+def _shares(result: dict[str, Any], sizes: list[str]) -> dict[str, list[str]]:
+    """The archive as packaged beside each peer, of which the lowest median and the lowest percentile of its settings
+    count."""
+    families = result["families"]
+    mine = next(iter(result["ceilings"]))
+
+    def cell(family: str, size: str) -> str:
+        members = [_waits(result, name, size) for name, other in families.items() if other == family]
+        best = (min(waits) for waits in zip(*members, strict=True))
+        return " / ".join(f"{own / peer:.2f}" for own, peer in zip(_waits(result, mine, size), best, strict=True))
+
+    peers = dict.fromkeys(family for name, family in families.items() if name not in result["ceilings"])
+    return {f"{mine} / {family}": [cell(family, size) for size in sizes] for family in peers}
+
+
+def _waits(result: dict[str, Any], name: str, size: str) -> tuple[float, float]:
+    """Median and 99th percentile in seconds, at one client."""
+    return median(_values(result, name, size, "one", "p50")), median(_values(result, name, size, "one", "p99"))
 
 
 def _mixed(rounds: list[dict[str, float]]) -> str:
@@ -83,7 +104,7 @@ def _wrk(result: dict[str, Any]) -> float:
 
 
 def _plot(rates: Rates, names: list[str], sizes: list[str], ceilings: set[str], path: Path) -> None:
-    figure, axes = plt.subplots(1, len(sizes), figsize=(12, 4.2), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, len(sizes), figsize=(12, 1 + 0.3 * len(names)), sharey=True, layout="constrained")
     order = names[::-1]
     for axis, size in zip(axes, sizes, strict=True):
         medians = [median(rates[name, size]) for name in order]
