@@ -45,6 +45,11 @@ class Bound:
         title = OVERALL[self.name][0]
         if not math.isfinite(self.needed):
             return f"{title} is worse by more than {self.margin:g}, or can't be measured"
+        if self.needed <= self.images:
+            return (
+                f"{title} came out worse by {-self.difference:.4f} on {self.images} judged photos, which would show it "
+                "8 times in 10 of a version that is as good"
+            )
         return (
             f"{title} needs about {math.ceil(self.needed)} judged photos like these, to show it 8 times in 10 if it is "
             f"the same, and has {self.images}"

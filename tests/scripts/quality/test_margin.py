@@ -58,6 +58,16 @@ def test_a_worse_version_does_not_pass_with_any_number_of_images() -> None:
     assert found[0].lack == "micro F1 is worse by more than 0.01, or can't be measured"
 
 
+def test_a_worse_version_is_not_told_to_bring_what_it_has() -> None:
+    for seed in range(20):
+        [micro, _] = bounds(world(1500, flipped=0.01, seed=seed, harm=True, margin=0.01))
+        if not micro.holds and math.isfinite(micro.needed):
+            assert micro.needed < 1500
+            assert f"came out worse by {-micro.difference:.4f} on 1500 judged photos" in micro.lack
+            return
+    raise AssertionError("none of these samples is of this kind")
+
+
 def test_as_many_images_as_it_says_show_it_8_times_in_10() -> None:
     """Of two versions that are equally good."""
     [few, _] = bounds(world(100, flipped=0.1))
