@@ -24,7 +24,7 @@ from handler.errors import (
     TooManyPixels,
     UnsupportedImage,
 )
-from handler.formats import FORMATS, SIGNATURES
+from handler.formats import FORMATS, SIGNATURES, unread_format
 from handler.jpeg import Scans, read_scans
 from handler.memory import OTHER, Room, jpeg_memory
 from handler.meter import Allowance, Meter
@@ -96,6 +96,8 @@ def _decode(
     try:
         image = _or_corrupt(lambda: Image.open(file, formats=tuple(FORMATS)))
     except CorruptImage:
+        if (name := unread_format(payload)) is not None:
+            raise UnsupportedImage(f"{name} is not supported. Send the photo as a JPEG.") from None
         if not SIGNATURES.match(payload):
             raise NotAnImage from None
         raise

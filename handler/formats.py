@@ -1,4 +1,7 @@
-"""The image formats that are read. Decoding, messages and the model's description all follow this list."""
+"""The image formats that are read. Decoding, messages and the model's description all follow this list.
+
+Phones also send HEIC and AVIF, which are known by name and not read: docs/decisions/0034-no-heic-no-avif.md says why.
+"""
 
 import re
 
@@ -15,3 +18,24 @@ FORMATS = {
 SIGNATURES = re.compile(b"|".join(signature for _, signature in FORMATS.values()), re.S)
 *_FIRST, _LAST = (spelling for spelling, _ in FORMATS.values())
 SPELLED = f"{', '.join(_FIRST)} or {_LAST}"
+
+# HEIF's and AVIF's brands, in the first box of the file (ISO/IEC 14496-12, 4.3; 23008-12, B.4; AVIF, 8).
+FIRST_BOX = re.compile(rb".{4}ftyp(.{4})", re.S)
+BRANDS = {
+    **dict.fromkeys((b"avif", b"avis"), "AVIF"),
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"), "HEIC"),
+}
+GENERAL = (b"mif1", b"msf1")  # of either: the brands that follow tell which
+
+
+def unread_format(content: bytes) -> str | None:
+    """HEIC or AVIF where the bytes are such a file, or HEIF where it does not say which."""
+    box = FIRST_BOX.match(content)
+    if box is None:
+        return None
+    length = int.from_bytes(content[:4], "big")
+    others = [content[place : place + 4] for place in range(16, min(length, 256), 4)]
+    brands = [brand for brand in (box[1], *others) if brand in BRANDS]
+    if box[1] in GENERAL:
+        return BRANDS[brands[0]] if brands else "HEIF"
+    return BRANDS.get(box[1])

@@ -5,7 +5,7 @@ The file holds what `albumentations.to_dict` returns, so it names transforms of 
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from handler.contents import PREPROCESSING_FILE
+from handler.dialects import as_of_today
 from handler.errors import LoadError, one_line
 from handler.files import read_json
 
@@ -29,7 +30,11 @@ from handler.pillow import PillowResize
 
 # Wide, tall and small photos, (height, width): all must come out in one shape.
 PROBES = ((300, 451), (451, 300), (64, 64))
-PADDING = {"value": "fill", "mask_value": "fill_mask"}  # names of albumentations 1, and those of 2
+CURES = {
+    torch.uint8: "put Normalize, or ToFloat, before ToTensorV2",
+    torch.float64: "put ToFloat(max_value=1) after Normalize, which gives so per channel",
+}
+SIZING = (A.Resize, A.SmallestMaxSize, A.LongestMaxSize, A.PadIfNeeded, PillowResize)
 RUNS = 5  # of each probe, to catch a random choice
 
 
@@ -91,7 +96,7 @@ def make_pipeline(serialized: Any, source: object) -> Pipeline:
     """
     if not isinstance(serialized, dict) or "transform" not in serialized:
         raise LoadError(source, "transform: missing, expected what albumentations.to_dict returns")
-    serialized = {**serialized, "transform": _as_of_today(serialized["transform"])}
+    serialized = as_of_today(serialized, source)
     _check_certain(serialized["transform"], source)
     try:
         with warnings.catch_warnings():
@@ -100,6 +105,7 @@ def make_pipeline(serialized: Any, source: object) -> Pipeline:
     except Exception as error:  # from_dict raises what the transforms' own validation raises
         raise LoadError(source, f"transform: {one_line(error)}, expected albumentations transforms") from None
     _check_arguments(transform, source)
+    _check_crops(transform, source)
     steps = list(transform) if isinstance(transform, A.Compose) else [transform]
     resize = _resize(steps[0]) if steps else None
     last = [step for step in steps if not isinstance(step, A.pytorch.ToTensorV2)][-1:]
@@ -159,36 +165,45 @@ def _check_arguments(step: Any, source: object) -> None:
         _check_arguments(inner, source)
 
 
-def _as_of_today(step: Any) -> Any:
-    """What albumentations 1 wrote, in the words of 2, for the same pixels."""
-    if isinstance(step, list):
-        return [_as_of_today(inner) for inner in step]
-    if not isinstance(step, dict):
-        return step
-    step = {key: _as_of_today(inner) for key, inner in step.items()}
-    if "__class_fullname__" in step:
-        if step.pop("always_apply", False):
-            step["p"] = 1
-        if step["__class_fullname__"] == "PadIfNeeded":
-            for old, new in PADDING.items():
-                value = step.pop(old, None)
-                if value is not None:
-                    step.setdefault(new, value)
-    return step
-
-
 def _check_certain(step: Any, source: object) -> None:
     """Every transform must always apply. Albumentations reads a missing `p` as 0.5: half of the photos go without."""
     if isinstance(step, dict):
         name = step.get("__class_fullname__")
         certainty = step.get("p", 1 if "transforms" in step else "missing")
-        if name is not None and certainty not in (0, 1):
+        if name is not None and certainty == 0:
+            raise LoadError(source, f"transform: {name}: p: 0, so it never applies; expected 1, or no {name}")
+        if name is not None and certainty != 1:
             raise LoadError(source, f"transform: {name}: p: {certainty}, expected 1: randomness belongs to training")
         for inner in step.values():
             _check_certain(inner, source)
     elif isinstance(step, list):
         for inner in step:
             _check_certain(inner, source)
+
+
+def _check_crops(transform: Any, source: object) -> None:
+    """A crop needs photos that are large enough: a resize or a padding has to come before it."""
+    for step in _leaves(transform):
+        if isinstance(step, SIZING):
+            return
+        if isinstance(step, A.CenterCrop) and not step.pad_if_needed:
+            height, width = step.height, step.width
+        elif isinstance(step, A.Crop) and not step.pad_if_needed:
+            height, width = step.y_max, step.x_max
+        else:
+            continue
+        raise LoadError(
+            source,
+            f"transform: {type(step).__name__}: without a resize before it, it can't take photos of less than {height} "
+            f"rows or {width} columns; expected a resize before it, or pad_if_needed: true",
+        )
+
+
+def _leaves(step: Any) -> Iterator[Any]:
+    if not hasattr(step, "transforms"):
+        yield step
+    for inner in getattr(step, "transforms", ()):
+        yield from _leaves(inner)
 
 
 def probe(pipeline: Pipeline, source: object) -> tuple[int, int, int]:
@@ -202,6 +217,9 @@ def probe(pipeline: Pipeline, source: object) -> tuple[int, int, int]:
         # Padding shows only on a photo that is larger than what it pads to.
         shapes.add(_probe_shape(pipeline, 2 * shape[1] + 1, 2 * shape[2] + 3, source))
     shape, *others = sorted(shapes)
+    if shape[0] == 1 and not others:
+        cure = "expected three: without ToGray, or with its num_output_channels: 3"
+        raise LoadError(source, f"transform: gives one channel, {shape}, {cure}")
     if others or len(shape) != 3 or shape[0] != 3:
         raise LoadError(source, f"transform: gives {shape} and {others}, expected one shape (3, height, width)")
     return shape
@@ -214,7 +232,8 @@ def _probe_shape(pipeline: Pipeline, height: int, width: int, source: object) ->
     except Exception as error:  # whatever the transforms raise
         raise LoadError(source, f"transform: fails on an image of {width} x {height}: {one_line(error)}") from None
     if first.dtype != torch.float32:
-        raise LoadError(source, f"transform: gives {first.dtype}, expected float32 (is Normalize missing?)")
+        cure = CURES.get(first.dtype, "end with ToFloat and ToTensorV2")
+        raise LoadError(source, f"transform: gives {first.dtype}, expected float32: {cure}")
     if not all(torch.equal(first, other) for other in others):
         raise LoadError(source, "transform: two runs differ, expected the deterministic validation pipeline")
     return tuple(first.shape)

@@ -108,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--calibration", metavar="FILE", help="from scripts/calibrate.py: calibration and thresholds")
     add("--card", metavar="FILE", help="from scripts/evaluate.py: the model's quality, which the server shows")
     add("--preprocessing", metavar="FILE|timm|torchvision", help="an albumentations pipeline (default: timm's)")
+    add("--pipeline", metavar="MODULE:NAME", help="the same, from training's own code, which is imported here alone")
     add("--resize", choices=("pillow", "area"), help="of timm's transform (default: pillow, as timm does it)")
     add("--golden", nargs="+", metavar="IMAGE", help="photos that the server classifies before it serves")
     add("--licence", help="shown by the server")

@@ -24,6 +24,7 @@ from scripts.archive.heads import find_head
 from scripts.archive.labels import parse_labels, read_labels_file
 from scripts.archive.measured import Calibrated, read_calibrated
 from scripts.archive.recipe import Recipe
+from scripts.archive.reference import read_reference
 from scripts.archive.sources import (
     parse_image_size,
     pipeline_from_timm,
@@ -180,8 +181,12 @@ def _thresholds(
 def _preprocessing(
     recipe: Recipe, checkpoint: Checkpoint, network: torch.nn.Module, settings: Settings
 ) -> tuple[dict[str, Any], object]:
-    if recipe.preprocessing is not None and (recipe.transform or recipe.resize != "pillow"):
+    if recipe.pipeline is not None and recipe.preprocessing is not None:
+        raise LoadError("recipe", "pipeline: beside preprocessing, expected one of them")
+    if _has_pipeline(recipe) and (recipe.transform or recipe.resize != "pillow"):
         raise LoadError("recipe", "resize, transform: of timm's transform, expected none beside a pipeline")
+    if recipe.pipeline is not None:
+        return read_reference(recipe.pipeline), recipe.pipeline
     if isinstance(recipe.preprocessing, Path):
         return read_yaml(recipe.preprocessing, "a serialized albumentations pipeline"), recipe.preprocessing
     if recipe.preprocessing is not None:
@@ -195,8 +200,12 @@ def _preprocessing(
     return pipeline_from_timm(network, size, source, transform, recipe.resize), source
 
 
+def _has_pipeline(recipe: Recipe) -> bool:
+    return recipe.pipeline is not None or recipe.preprocessing is not None
+
+
 def _described(recipe: Recipe, checkpoint: Checkpoint, source: object) -> str:
-    if recipe.preprocessing is not None:
+    if _has_pipeline(recipe):
         return f"the pipeline of {source}"
     where = dict.fromkeys(checkpoint.facts.transform, "the checkpoint") | dict.fromkeys(recipe.transform, "the recipe")
     said = {**checkpoint.facts.transform, **recipe.transform}

@@ -40,6 +40,7 @@ class Recipe:
     calibration: Path | None = None  # written by scripts/calibrate.py; it has thresholds, too
     card: Path | None = None  # written by scripts/evaluate.py
     preprocessing: Path | dict[str, Any] | None = None  # default: timm's for the architecture, by the three below
+    pipeline: str | None = None  # the same as package.module:name, which the build imports
     resize: str = "pillow"  # of timm's transform: area to shrink by area averaging
     transform: dict[str, Any] = field(default_factory=dict)  # arguments of timm's transform; default: the checkpoint's
     golden: list[Path] = field(default_factory=list)  # default: a gradient and noise
@@ -60,6 +61,7 @@ KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "calibration": ((str,), "a path"),
     "card": ((str,), "a path"),
     "preprocessing": ((str, dict), "a path, 'timm', 'torchvision', or a serialized albumentations pipeline"),
+    "pipeline": ((str,), "package.module:name"),
     "resize": ((str,), "pillow or area"),
     "transform": ((dict,), f"a mapping with some of {', '.join(TRANSFORM)}"),
     "golden": ((list,), "a list of paths"),

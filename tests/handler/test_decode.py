@@ -12,7 +12,7 @@ from samples import CHELSEA, PHOTOS, encode, noise
 
 from bench.costly import flat, with_scans
 from handler.decode import decode
-from handler.errors import CorruptImage, ItemError, TooCostly, TooManyPixels, attempt
+from handler.errors import CorruptImage, ItemError, TooCostly, TooManyPixels, UnsupportedImage, attempt
 from handler.settings import Limits
 
 LIMITS = Limits()
@@ -161,6 +161,33 @@ def test_other_files_are_no_image(payload: bytes) -> None:
 def test_other_image_formats_are_not_opened() -> None:
     """Pillow could read this one; each further decoder is one more way in."""
     assert _code(encode(noise(), "PPM")) == "not_an_image"
+
+
+def _box(brand: bytes, *others: bytes) -> bytes:
+    """How a file of a phone begins."""
+    content = brand + bytes(4) + b"".join(others)
+    return struct.pack(">I", 8 + len(content)) + b"ftyp" + content + bytes(100)
+
+
+@pytest.mark.parametrize(
+    ("payload", "name"),
+    [
+        (encode(noise(), "AVIF"), "AVIF"),
+        (_box(b"heic", b"mif1", b"heic"), "HEIC"),
+        (_box(b"mif1", b"mif1", b"heic"), "HEIC"),
+        (_box(b"mif1", b"mif1", b"avif", b"miaf"), "AVIF"),
+        (_box(b"avis", b"msf1"), "AVIF"),
+        (_box(b"msf1"), "HEIF"),
+    ],
+)
+def test_formats_of_phones_are_named(payload: bytes, name: str) -> None:
+    with pytest.raises(UnsupportedImage, match=f"^{name} is not supported. Send the photo as a JPEG.$"):
+        decode(payload, LIMITS)
+
+
+@pytest.mark.parametrize("payload", [_box(b"isom", b"avc1", b"heic"), b"\xff\xff\xff\xffftyp", b"\0\0\0\x14ftypmp42"])
+def test_films_are_no_image(payload: bytes) -> None:
+    assert _code(payload) == "not_an_image"
 
 
 def _png_header(width: int, height: int) -> bytes:

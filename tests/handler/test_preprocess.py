@@ -41,16 +41,43 @@ def test_never_asks_the_network_for_a_newer_version() -> None:
 @pytest.mark.parametrize(
     ("steps", "message"),
     [
-        ([A.Resize(32, 32), ToTensorV2()], "gives torch.uint8, expected float32"),
+        ([A.Resize(32, 32), ToTensorV2()], "gives torch.uint8, expected float32: put Normalize"),
         ([A.SmallestMaxSize(32), A.Normalize(), ToTensorV2()], "expected one shape (3, height, width)"),
         ([A.RandomCrop(32, 32), A.Normalize(), ToTensorV2()], "two runs differ, expected the deterministic"),
-        ([A.CenterCrop(100, 100), A.Normalize(), ToTensorV2()], "fails on an image of 64 x 64"),
+        ([A.CenterCrop(30, 40), A.Normalize(), ToTensorV2()], "can't take photos of less than 30 rows or 40 columns"),
+        ([A.HorizontalFlip(p=1), A.Crop(1, 2, 30, 40), A.Normalize()], "photos of less than 40 rows or 30 columns"),
+        ([A.Resize(20, 20), A.CenterCrop(30, 30), A.Normalize()], "fails on an image of 451 x 300"),
+        ([A.Resize(32, 32), A.ToGray(num_output_channels=1, p=1), A.Normalize(0.5, 0.5), ToTensorV2()], "one channel"),
+        (
+            [A.Resize(32, 32), A.Normalize(normalization="image_per_channel"), ToTensorV2()],
+            "gives torch.float64, expected float32: put ToFloat(max_value=1) after Normalize",
+        ),
     ],
 )
 def test_pipelines_that_cannot_serve(steps: list[Any], message: str) -> None:
     with pytest.raises(LoadError) as caught:
         probe(make_pipeline(_serialize(*steps), "here"), "here")
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [A.Resize(32, 32), A.Normalize(normalization="image_per_channel"), A.ToFloat(max_value=1), ToTensorV2()],
+        [A.CenterCrop(30, 40, pad_if_needed=True), A.Normalize(), ToTensorV2()],
+        [A.PadIfNeeded(80, 80), A.CenterCrop(80, 80), A.Normalize(), ToTensorV2()],
+        [A.Compose([A.Resize(40, 40)]), A.CenterCrop(32, 32), A.Normalize(), ToTensorV2()],
+    ],
+)
+def test_the_cures_cure(steps: list[Any]) -> None:
+    assert len(probe(make_pipeline(_serialize(*steps), "here"), "here")) == 3
+
+
+def test_a_transform_that_never_applies_is_refused() -> None:
+    """As a first resize it would tell how small a JPEG may be decoded."""
+    serialized = _serialize(A.Resize(32, 32, p=0), A.SmallestMaxSize(64), A.CenterCrop(64, 64), A.Normalize())
+    with pytest.raises(LoadError, match="Resize: p: 0, so it never applies; expected 1, or no Resize"):
+        make_pipeline(serialized, "here")
 
 
 def test_a_padding_that_no_small_photo_exceeds_is_found() -> None:
@@ -94,24 +121,6 @@ def test_missing_or_broken_file(tmp_path: Path) -> None:
     (tmp_path / "preprocessing.json").write_text("{")
     with pytest.raises(LoadError, match=r"preprocessing.json: not valid JSON"):
         read_pipeline(tmp_path)
-
-
-def test_the_words_of_albumentations_1() -> None:
-    """`always_apply`, and PadIfNeeded's `value`, without which the padding turned black."""
-    steps = [
-        A.LongestMaxSize(64),
-        A.PadIfNeeded(64, 64, border_mode=cv2.BORDER_CONSTANT, fill=114),
-        A.Normalize(),
-        ToTensorV2(),
-    ]
-    serialized = _serialize(*steps)
-    for step in serialized["transform"]["transforms"]:
-        step["always_apply"] = False
-        if step["__class_fullname__"] == "PadIfNeeded":
-            step["value"], step["mask_value"] = step.pop("fill"), None
-            step.pop("fill_mask")
-    serialized["transform"]["transforms"][-1] |= {"always_apply": True, "p": 0.5}
-    assert torch.equal(make_pipeline(serialized, "here")(noise()), A.Compose(steps)(image=noise())["image"])
 
 
 def test_a_typo_in_an_argument_is_refused() -> None:
@@ -160,7 +169,7 @@ def test_what_can_not_be_put_off_is_done_for_each_image(steps: list[Any]) -> Non
         (A.SmallestMaxSize([64, 96]), None),  # chooses one of them
         (A.LongestMaxSize(64, interpolation=cv2.INTER_AREA), Resize(64, averages=True)),
         (A.Resize(64, 96), Resize(96, averages=False)),
-        (A.CenterCrop(64, 64), None),
+        (A.PadIfNeeded(64, 64), None),
     ],
 )
 def test_the_resize_that_a_scaled_decode_must_leave_enough_for(first: Any, expected: Resize | None) -> None:

@@ -45,6 +45,7 @@ ROWS: list[tuple[str, dict[str, Any], int, str, int | None]] = [
     ("cat-breeds", {"data": "words", "headers": {"Content-Type": "text/plain"}}, 415, "not_an_image", None),
     ("cat-breeds", {"data": b"\xff\xd8\xff\xe0 any bytes", "headers": FORM}, 415, "form_encoded", None),
     ("cat-breeds", {"data": encode(Image.new("F", (8, 8)), "TIFF")}, 415, "unsupported_image", 0),
+    ("cat-breeds", {"data": encode(Image.new("RGB", (8, 8)), "AVIF")}, 415, "unsupported_image", 0),
     ("cat-breeds", {"data": CHELSEA[:9000]}, 422, "corrupt_image", 0),
     ("cat-breeds", {"data": encode(noise(1, 300))}, 422, "extreme_aspect_ratio", 0),
     ("cat-breeds", {"data": with_scans(200, (64, 64))}, 422, "too_costly", 0),
