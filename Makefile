@@ -17,7 +17,7 @@ SLIM := python:3.12-slim-bookworm
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: help serve check-settings demo install test test-slow test-image fuzz robustness soak tune bench quality statistics lint format lock lock-image image image-slim audit clean
+.PHONY: help serve check-settings demo install test test-slow test-image fuzz robustness soak tune bench quality statistics lint format lock lock-clients lock-image image image-slim audit clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -159,8 +159,14 @@ lock: $(INSTALLED)  ## resolve requirements.lock anew, and what the images insta
 	$(BIN)/$(PIN) pyproject.toml --all-extras --universal --python-version 3.11 --upgrade -o requirements.lock
 	$(MAKE) lock-image
 	echo atheris | $(BIN)/$(PIN) - $(X86) --python-version 3.11 -o tests/fuzz/atheris.lock
+	$(MAKE) lock-clients
 
 # The official base brings torch and what torch needs; the override takes them out.
+# Clients that pin older libraries than this project has.
+lock-clients: $(INSTALLED)
+	echo 'tritonclient[http]==2.73.0' | $(BIN)/$(PIN) - --universal --python-version 3.11 -o tests/clients/triton.lock
+	echo 'kserve==0.21.0' | $(BIN)/$(PIN) - --universal --python-version 3.11 -o tests/clients/kserve.lock
+
 lock-image: $(INSTALLED)
 	$(BIN)/$(PIN) pyproject.toml $(X86) --python-version 3.12 -o image/slim.lock
 	printf '%s ; sys_platform == "none"\n' torch torchvision | \

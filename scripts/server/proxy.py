@@ -46,6 +46,7 @@ class Proxy:
         self._unready = home / "unready_models"
         self._store = home / "store"
         self._refused: set[str] = set()
+        self.metadata_socket = home / "metadata.sock"
         self._sockets = {name: home / f"{name}.sock" for name in ("inference", "management", "metrics")}
         self._process: subprocess.Popen[str] | None = None
         self._log: threading.Thread | None = None
@@ -74,6 +75,7 @@ class Proxy:
             "PROXY_INFERENCE_SOCKET": str(self._sockets["inference"]),
             "PROXY_MANAGEMENT_SOCKET": str(self._sockets["management"]),
             "PROXY_METRICS_SOCKET": str(self._sockets["metrics"]),
+            "PROXY_METADATA_SOCKET": str(self.metadata_socket),
             "PROXY_MAX_REQUEST_SIZE": str(self._budget.max_body),
             "PROXY_REQUEST_TIMEOUT": str(self._front.request_timeout),
             "PROXY_QUEUE": str(self._front.job_queue_size),

@@ -133,10 +133,20 @@ def test_what_http_does_not_allow_is_refused_in_json(haproxy: Path, tmp_path: Pa
             assert requests.post(f"http://127.0.0.1:{ports.inference}{path}", timeout=60).status_code == 503
 
 
+def _written(text: str, parts: tuple[str, str, str]) -> str:
+    for name, part in zip(("opening", "middle", "closing"), parts, strict=True):
+        text = text.replace(f"%[var(txn.{name})]", part)
+    return text.replace("'\"'\"'", "'")
+
+
 def test_every_answer_is_json_and_says_what_the_handler_says() -> None:
-    texts = re.findall(r" string '((?:[^']|'\"'\"')*)'", HAPROXY.read_text(encoding="utf-8"))
-    answers = [json.loads(text.replace("'\"'\"'", "'")) for text in texts]
-    assert len(answers) == 26
+    """In this project's form, and in KServe's."""
+    texts = re.findall(r" (?:lf-)?string '((?:[^']|'\"'\"')*)'", HAPROXY.read_text(encoding="utf-8"))
+    native, kserve = ('{"error": {"code": "', '", "message": "', '", "index": null}}'), ('{"error": "', ": ", '"}')
+    for answer in (json.loads(_written(text, kserve)) for text in texts if "txn" in text):
+        assert isinstance(answer["error"], str)
+    answers = [json.loads(_written(text, native)) for text in texts]
+    assert len(answers) == 35
     [form_encoded] = [answer for answer in answers if answer.get("error", {}).get("code") == FormEncoded.code]
     assert form_encoded == error_body(FormEncoded(), None)
 
