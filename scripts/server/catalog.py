@@ -16,7 +16,7 @@ Value = TypeVar("Value")
 
 FRESH = 1.0  # seconds that an answer is kept
 MOST = 1000  # answers that are kept
-DETAILS_TIMEOUT = 30.0  # seconds; a worker answers after the batches that wait
+DETAILS_TIMEOUT = 10.0  # seconds; a worker answers after the batches that wait
 INPUT = "images"
 
 
@@ -30,7 +30,8 @@ class Catalog:
     def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
         self._clock = clock
-        self._lock = threading.Lock()  # TorchServe is asked one question at a time
+        # TorchServe is asked one question at a time, and a worker likewise: readiness must not wait for a busy worker.
+        self._lock, self._worker_lock = threading.Lock(), threading.Lock()
         self._states: dict[tuple[str, str | None], tuple[float, dict[str, Any] | None]] = {}
         self._names: tuple[float, list[str]] = (-FRESH, [])
         self._labels: dict[str, tuple[str, int]] = {}
@@ -94,7 +95,7 @@ class Catalog:
         version = str(state["modelVersion"])
         registered = str(state.get("modelUrl")), [worker.get("startTime") for worker in state["workers"]]
         key, mark = f"{model}/{version}", str(registered)
-        with self._lock:
+        with self._worker_lock:
             known, number = self._labels.get(key, ("", 0))
             if known != mark:
                 number = len(self._client.details(model, version, DETAILS_TIMEOUT)["labels"])

@@ -45,6 +45,7 @@ class Proxy:
         self._control = home / "control.sock"
         self._unready = home / "unready_models"
         self._store = home / "store"
+        self._origins = home / "origins"
         self._refused: set[str] = set()
         self.metadata_socket = home / "metadata.sock"
         self._sockets = {name: home / f"{name}.sock" for name in ("inference", "management", "metrics")}
@@ -84,13 +85,15 @@ class Proxy:
             "PROXY_LARGE_BODIES": str(self._budget.large_bodies),
             "PROXY_UNREADY": str(self._unready),
             "PROXY_STORE": str(self._store),
+            "PROXY_ORIGINS": str(self._origins),
             "PROXY_CONTROL": str(self._control),
             "PROXY_CONNECTIONS": str(_connections()),
         }
 
     def start(self) -> None:
         """Starts to listen. It answers 503 until TorchServe listens, too."""
-        self._unready.touch()  # haproxy reads these two at its start
+        self._unready.touch()  # haproxy reads these three at its start
+        self._origins.write_text("".join(f"{origin}\n" for origin in self._front.cors_origins))
         self._store.write_text(f"{BROKEN} 0\n")
         with contextlib.ExitStack() as stack:
             console = None if self._requests_log is None else stack.enter_context(self._requests_log.open("wb"))
