@@ -37,7 +37,7 @@ def read_body(request: Request, max_bytes: int, max_fields: int) -> Body:
     media = content_type(headers).partition(";")[0].strip().lower()
     if media == "application/x-www-form-urlencoded":
         raise FormEncoded
-    if isinstance(body, str):  # text/*, where TorchServe stands alone
+    if isinstance(body, str) and not JSON_TYPE.fullmatch(media):  # text/*, where TorchServe stands alone
         body = body.encode("utf-8", "surrogatepass")
     if not isinstance(body, bytes | bytearray):
         return Body(fields=request.fields) if body is None else Body(json=body)

@@ -183,6 +183,7 @@ def test_malformed_kserve_v2(body: object) -> None:
         (b"{", {"content-type": "Application/JSON; charset=utf-8"}, "bad_json"),
         ("{", {"content-type": "text/plain"}, "bad_json"),
         (b'"words"', JSON, "bad_request"),
+        ("words", JSON, "bad_request"),
         (5, JSON, "bad_request"),
         ({"garbage\ufffd": b""}, {}, "bad_option"),
         ({}, JSON, "no_payload"),
