@@ -19,7 +19,7 @@ INSTALLED := $(VENV)/installed
 # Of the benchmark's peers whose dependencies clash with this project's.
 PEERS := build/peers$(VENV)
 
-.PHONY: help serve check-settings demo install test test-slow test-image fuzz robustness soak tune peers bench quality statistics lint format lock lock-image image image-slim audit clean
+.PHONY: help serve check-settings demo install test test-slow test-image fuzz robustness soak tune peers bench quality statistics lint format lock lock-clients lock-image image image-slim audit clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -171,6 +171,12 @@ lock: $(INSTALLED)  ## resolve requirements.lock anew, and what the images insta
 	echo atheris | $(BIN)/$(PIN) - $(X86) --python-version 3.11 -o tests/fuzz/atheris.lock
 	{ printf '%s\n' 'mosec<1' 'bentoml<2' 'ray[serve]<3'; grep -oE '$(SAME)' requirements.lock; } | \
 		$(BIN)/$(PIN) - --universal --python-version 3.11 -o bench/peers/requirements.lock
+	$(MAKE) lock-clients
+
+# Clients that pin older libraries than this project has.
+lock-clients: $(INSTALLED)
+	echo 'tritonclient[http]==2.73.0' | $(BIN)/$(PIN) - --universal --python-version 3.11 -o tests/clients/triton.lock
+	echo 'kserve==0.21.0' | $(BIN)/$(PIN) - --universal --python-version 3.11 -o tests/clients/kserve.lock
 
 # The official base brings torch and what torch needs; the override takes them out.
 lock-image: $(INSTALLED)

@@ -11,16 +11,17 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import torch
 
 from handler.classifier import Share
+from handler.encoding import MAX_BODY, MAX_BODY_VARIABLE
 from handler.hidden import hidden
 from handler.job import Batch
 from handler.log import FIELDS, log_as_json
 from handler.memory import DECODING
-from handler.messages import Answer, Request, Route
+from handler.messages import Answer, Protocol, Request, Route
 from handler.metric_lines import metric_line
 from handler.metrics import MODEL, Sample, batch_samples, first_samples
 from handler.server_settings import DEFAULT_WORKERS, read_server_settings
@@ -49,7 +50,8 @@ class MultiLabelHandler(BaseHandler):  # type: ignore[misc]
         workers = server.minWorkers or int(os.environ.get(DEFAULT_WORKERS) or 1)
         share = Share(server.batchSize, workers, None if decoding is None else int(decoding))
         limit = server.responseTimeout
-        self.service = Service.load(directory, device, share, name, version, self._report, limit)
+        max_body = int(os.environ.get(MAX_BODY_VARIABLE) or MAX_BODY)
+        self.service = Service.load(directory, device, share, name, version, self._report, limit, max_body)
         self.labels = self.service.classifier.labels
         self.dimensions = dict(zip(MODEL, (name, version), strict=True))
         self._print(first_samples(self.labels))
@@ -99,12 +101,24 @@ class MultiLabelHandler(BaseHandler):  # type: ignore[misc]
 
 
 def _request(request_id: str, row: Mapping[str, Any], headers: Mapping[str, Any], describes: bool) -> Request:
-    """Form fields stand in the row, and as mappings among the headers, which have the client's case."""
+    """Form fields stand in the row, and as mappings among the headers, which have the client's case.
+
+    So does the query of /invocations, whose model_name is TorchServe's own.
+    """
     route: Route = "describe" if describes else "explain" if headers.get("explain") == "True" else "predict"
     plain = {name.lower(): value for name, value in headers.items() if isinstance(value, str)}
-    if set(row) - {"body"}:
-        return Request(request_id, route, plain, fields=tuple(row.items()))
-    return Request(request_id, route, plain, body=row.get("body"))
+    body = row.get("body")
+    fields = tuple((name, value) for name, value in row.items() if name not in ("body", "model_name"))
+    return Request(request_id, route, plain, fields, body, _protocol(plain, body))
+
+
+def _protocol(headers: Mapping[str, str], body: object) -> Protocol:
+    """haproxy says it. TorchServe alone adds `explain` on KServe's routes and on its own, and `url_path` on these."""
+    if (said := headers.get("x-protocol")) in get_args(Protocol):
+        return cast(Protocol, said)
+    if "explain" not in headers or "url_path" in headers:
+        return "native"
+    return "v1" if isinstance(body, dict) and "instances" in body else "v2"
 
 
 def _came_by_grpc(headers: Mapping[str, Any]) -> bool:

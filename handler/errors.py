@@ -46,7 +46,7 @@ class ItemError(Exception):
 
 class NoPayload(ItemError):
     status, code = 400, "no_payload"
-    default = "No image was sent. Send its bytes as the body, or as the form field 'data', 'image' or 'file'."
+    default = "No image was sent. Send its bytes as the body, or as a form field such as 'image'."
 
 
 class BadJson(ItemError):
@@ -96,9 +96,14 @@ class UnsupportedImage(ItemError):
 class FormEncoded(ItemError):
     status, code = 415, "form_encoded"
     default = (
-        "The body was sent as application/x-www-form-urlencoded, which destroys an image. Use `curl -T FILE`, "
-        "`curl -F data=@FILE`, or add the header 'Content-Type: application/octet-stream'."
+        "The body was sent as application/x-www-form-urlencoded, which curl --data-binary, axios and urllib add by "
+        "themselves. Add the header 'Content-Type: application/octet-stream', or use `curl -T FILE` or a form."
     )
+
+
+class UnsupportedEncoding(ItemError):
+    status, code = 415, "unsupported_encoding"
+    default = "The Content-Encoding is not supported. Send the body as it is, or as gzip or deflate."
 
 
 class CorruptImage(ItemError):

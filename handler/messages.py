@@ -7,18 +7,20 @@ from typing import Any, Literal
 from handler.thresholds import Decision
 
 Route = Literal["predict", "explain", "describe"]
+Protocol = Literal["native", "v1", "v2"]  # what the client speaks: this project's own, or KServe's
 OK = "ok"  # the code of an answer without an error
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request as a client sent it: either a form's `fields` or a `body`."""
+    """One request as a client sent it: a `body`, the `fields` of a form or of a query, or both."""
 
     id: str  # stands in the log, and goes to the client as x-request-id
     route: Route = "predict"
     headers: Mapping[str, str] = field(default_factory=dict)  # names in lower case
-    fields: Sequence[tuple[str, object]] = ()  # names and values of a form, in the client's order
+    fields: Sequence[tuple[str, object]] = ()  # names and values of a form, in the client's order; or of a query
     body: Any = None  # bytes, or what JSON or text was parsed to; None if there is none
+    protocol: Protocol = "native"  # by the route
 
 
 @dataclass(frozen=True)

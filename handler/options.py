@@ -35,7 +35,7 @@ def parse_options(
     """
     for name in fields:
         if name not in HEADERS:
-            raise BadOption(f"{_quote(name)} is no option. Options are {', '.join(HEADERS)}.")
+            raise BadOption(f"{quoted(name)} is no option. Options are {', '.join(HEADERS)}.")
     given = {name: headers[header] for name, header in HEADERS.items() if header in headers} | dict(fields)
     values = {name: _value(name, value) for name, value in given.items()}
     return Options(
@@ -65,9 +65,9 @@ def _thresholds(value: object, indices: Mapping[str, int], defaults: NDArray[np.
     thresholds = defaults.copy()
     for name, number in value.items():
         if name not in indices:
-            raise BadOption(f"threshold: {_quote(name)} is no label of this model.")
+            raise BadOption(f"threshold: {quoted(name)} is no label of this model.")
         if not is_threshold(number):
-            raise BadOption(f"threshold: of {_quote(name)}: expected {EXPECTED}.")
+            raise BadOption(f"threshold: of {quoted(name)}: expected {EXPECTED}.")
         thresholds[indices[name]] = number
     return thresholds
 
@@ -84,6 +84,6 @@ def _flag(value: object) -> bool:
     return value
 
 
-def _quote(text: str) -> str:
+def quoted(text: str) -> str:
     """Client text for a message: quoted, escaped and short."""
     return json.dumps(text if len(text) <= 40 else text[:40] + "…")

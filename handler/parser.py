@@ -1,40 +1,41 @@
 """A request → its images and its options.
 
 Forms that are understood: raw bytes; the fields of a form; JSON with base64; KServe v1 `instances`; KServe v2 `inputs`.
-The shape of the body tells them apart.
+The route says which protocol it is.
 """
 
 import binascii
-import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
+from handler.body import Body, read_body
+from handler.encoding import MAX_BODY
 from handler.errors import (
     BadBase64,
-    BadJson,
+    BadOption,
     BadRequest,
     ExplainUnsupported,
-    FormEncoded,
     ItemError,
     NoPayload,
-    NotAnImage,
     TooManyBytes,
     TooManyImages,
     attempt,
 )
-from handler.messages import Request
-from handler.options import Options, parse_options
+from handler.formats import SIGNATURES
+from handler.messages import Protocol, Request
+from handler.options import HEADERS, Options, parse_options, quoted
 from handler.settings import Limits
+from handler.tensors import read_tensors
 
-Protocol = Literal["native", "v1", "v2"]
-
-# data, image_2, file[3]: a server may keep one field of each name alone, so several images need several names.
+# data, image_2, file[3]. A field of another name is an image, too, if it begins as one.
 IMAGE_FIELD = re.compile(r"(data|image|file|body)s?([._-]?\d{1,4}|\[\d{0,4}\])?")
+OTHER_FIELDS = 16  # of a form, beside its images
 DATA_URL = re.compile(r"data:[\w.+/-]*(;[\w=.+-]+)*;base64,", re.A)
 JSON_IMAGE_KEYS = ("image", "images", "data")
 WRAPPER_KEYS = ("b64", "image", "data", "image_bytes")
+KSERVE_KEYS = {"instances": "/v1/models/MODEL:predict", "inputs": "/v2/models/MODEL/infer"}
 
 
 @dataclass(frozen=True)
@@ -46,83 +47,78 @@ class Task:
     many: bool = True  # answered with a list, even of one image
     options: Options | None = None
     id: str | None = None  # KServe v2 sends it back
+    outputs: tuple[tuple[str, bool], ...] = ()  # KServe v2: the tensors to send, and whether as bytes after the JSON
     error: ItemError | None = None
 
 
 class Parser:
     """Knows what the model accepts. `parse` never raises: a refusal is part of the task."""
 
-    def __init__(self, labels: Sequence[str], defaults: Options, limits: Limits) -> None:
+    def __init__(self, labels: Sequence[str], defaults: Options, limits: Limits, max_body: int = MAX_BODY) -> None:
+        """max_body: bytes that a compressed body may become."""
         self._indices = {label: index for index, label in enumerate(labels)}
         self._defaults = defaults
         self._limits = limits
+        self._max_body = max_body
 
     def parse(self, request: Request) -> Task:
-        protocol = _protocol(request)
-        task = attempt(lambda request: self._task(request, protocol), request)
-        return Task(protocol, error=task) if isinstance(task, ItemError) else task
+        task = attempt(self._task, request)
+        return Task(request.protocol, error=task) if isinstance(task, ItemError) else task
 
-    def _task(self, request: Request, protocol: Protocol) -> Task:
-        body, headers = request.body, request.headers
+    def _task(self, request: Request) -> Task:
         if request.route == "explain":
             raise ExplainUnsupported
-        if headers.get("content-type", "").lower().startswith("application/x-www-form-urlencoded"):
-            raise FormEncoded
-        if request.fields:
-            return self._form(request.fields, headers)
-        if isinstance(body, dict):
-            return self._json_object(body, protocol, headers)
-        if isinstance(body, list):
-            return self._images(protocol, body, True, {}, headers)
-        return self._raw(body, headers)
-
-    def _raw(self, body: object, headers: Mapping[str, str]) -> Task:
-        is_json = headers.get("content-type", "").lower().startswith("application/json")
-        if body is None or body in (b"", ""):
-            raise NoPayload
-        if isinstance(body, bytes | bytearray):
-            if is_json:
-                raise BadJson
-            return self._images("native", [bytes(body)], False, {}, headers)
-        if is_json:
-            raise BadRequest('Expected {"image": base64}, a list of base64 strings, or a KServe request.')
-        raise NotAnImage
+        body = read_body(request, self._max_body, self._limits.max_images + OTHER_FIELDS)
+        if request.protocol == "v2":
+            return self._v2(body, request.headers)
+        if body.image is not None:
+            return self._form((*request.fields, ("body", body.image)), request.headers)
+        if body.json is not None:
+            return self._json(body.json, request)
+        return self._form(body.fields, request.headers)
 
     def _form(self, fields: Sequence[tuple[str, object]], headers: Mapping[str, str]) -> Task:
-        images = [value for name, value in fields if IMAGE_FIELD.fullmatch(name) and value not in (b"", "")]
-        options = {name: value for name, value in fields if not IMAGE_FIELD.fullmatch(name)}
+        images, options = [], {}
+        for name, value in fields:
+            if name in HEADERS:
+                options[name] = value
+            elif IMAGE_FIELD.fullmatch(name) or (isinstance(value, bytes | bytearray) and SIGNATURES.match(value)):
+                images.append(value)
+            else:
+                raise BadOption(
+                    f"{quoted(name)} is no option, and holds no image. Options are {', '.join(HEADERS)}; a field "
+                    "named image, data or file always holds one."
+                )
+        images = [image for image in images if image not in (b"", "")]
         return self._images("native", images, len(images) > 1, options, headers)
 
-    def _json_object(self, body: dict[str, Any], protocol: Protocol, headers: Mapping[str, str]) -> Task:
-        fields = dict(body)
-        if protocol == "v1":
-            return self._images(protocol, _sequence("instances", fields.pop("instances")), True, fields, headers)
-        if protocol == "v2":
-            return self._v2(body, headers)
-        given = [key for key in JSON_IMAGE_KEYS if key in fields]
+    def _json(self, body: object, request: Request) -> Task:
+        options = dict(request.fields)
+        if request.protocol == "v1":
+            if not isinstance(body, dict) or "instances" not in body:
+                raise BadRequest('Expected {"instances": [{"b64": base64}]}.')
+            options |= body
+            instances = _sequence("instances", options.pop("instances"))
+            return self._images("v1", instances, True, options, request.headers)
+        if isinstance(body, list):
+            return self._images("native", body, True, options, request.headers)
+        if not isinstance(body, dict):
+            raise BadRequest('Expected {"image": base64} or a list of base64 strings.')
+        options |= body
+        for key, route in KSERVE_KEYS.items():
+            if key in body:
+                raise BadRequest(f"{key} is KServe's: send it to {route}.")
+        given = [key for key in JSON_IMAGE_KEYS if key in options]
         if len(given) > 1:
             raise BadRequest(f"{given[0]} and {given[1]} were both sent. Send one of them.")
-        images = fields.pop(given[0]) if given else []
-        many = isinstance(images, list)
-        return self._images(protocol, images if many else [images], many, fields, headers)
+        value = options.pop(given[0]) if given else []
+        images = value if isinstance(value, list) else [value]
+        return self._images("native", images, images is value, options, request.headers)
 
-    def _v2(self, body: dict[str, Any], headers: Mapping[str, str]) -> Task:
-        inputs, fields, request_id = body["inputs"], body.get("parameters", {}), body.get("id")
-        if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
-            raise BadRequest("inputs: expected one tensor of BYTES, each an image in base64.")
-        if not isinstance(fields, dict):
-            raise BadRequest("parameters: expected an object.")
-        if request_id is not None and not (isinstance(request_id, str) and len(request_id) <= 256):
-            raise BadRequest("id: expected a string of at most 256 characters.")
-        if inputs[0].get("datatype") != "BYTES":
-            raise BadRequest("inputs[0].datatype: expected BYTES.")
-        data = _sequence("inputs[0].data", inputs[0].get("data"))
-        shape = inputs[0].get("shape")
-        if not isinstance(shape, list) or not all(type(side) is int and 0 <= side < 2**31 for side in shape):
-            raise BadRequest("inputs[0].shape: expected a list of integers.")
-        if len(shape) > 8 or math.prod(shape) != len(data):
-            raise BadRequest("inputs[0].shape: does not fit the number of elements in data.")
-        return self._images("v2", data, True, fields, headers, request_id)
+    def _v2(self, body: Body, headers: Mapping[str, str]) -> Task:
+        tensors = read_tensors(body, self._limits.max_images)
+        task = self._images("v2", tensors.images, True, tensors.options, headers)
+        return replace(task, id=tensors.id, outputs=tensors.outputs)
 
     def _images(
         self,
@@ -131,7 +127,6 @@ class Parser:
         many: bool,
         fields: Mapping[str, object],
         headers: Mapping[str, str],
-        request_id: str | None = None,
     ) -> Task:
         options = parse_options(fields, headers, self._indices, self._defaults)
         if not images:
@@ -139,7 +134,7 @@ class Parser:
         if len(images) > self._limits.max_images:
             raise TooManyImages(f"The request has {len(images)} images, more than {self._limits.max_images}.")
         payloads = tuple(attempt(self._payload, image) for image in images)
-        return Task(protocol, payloads, many, options, request_id)
+        return Task(protocol, payloads, many, options)
 
     def _payload(self, image: object) -> bytes:
         if isinstance(image, bytes | bytearray):
@@ -151,12 +146,6 @@ class Parser:
         if not isinstance(image, str):
             raise BadRequest('Expected the image as a base64 string, a data URL or {"b64": base64}.')
         return _from_base64(image, self._limits.max_image_bytes)
-
-
-def _protocol(request: Request) -> Protocol:
-    if isinstance(request.body, dict):
-        return "v1" if "instances" in request.body else "v2" if "inputs" in request.body else "native"
-    return "native"
 
 
 def _from_base64(text: str, max_bytes: int) -> bytes:

@@ -15,6 +15,7 @@ from handler.item import Outcome
 from handler.messages import Answer
 from handler.options import HEADERS, Options
 from handler.parser import Task
+from handler.tensors import write_tensors
 from handler.thresholds import Decision, decide, rank
 
 
@@ -71,7 +72,7 @@ class Responder:
             index, error = errors[0]
             answer = self._refusal(task, error, index)
         elif task.protocol == "v2":
-            answer = _answer(200, self._tensors(task, outcomes, decisions))
+            answer = self._tensors(task, outcomes, decisions)
         else:
             predictions = [
                 error_body(result, index)
@@ -137,28 +138,23 @@ class Responder:
             "threshold": float(options.thresholds[index]),
         }
 
-    def _tensors(self, task: Task, outcomes: Sequence[Any], decisions: Mapping[int, Decision]) -> dict[str, Any]:
-        """KServe v2: scores [N, C], fired [N, C], fallback [N] and the names of the C labels."""
+    def _tensors(self, task: Task, outcomes: Sequence[Any], decisions: Mapping[int, Decision]) -> Answer:
+        """KServe v2: scores [N, C], fired [N, C], fallback [N] and the names of the C labels, as far as asked for."""
         labels = self.classifier.labels
-        shape = [len(outcomes), len(labels)]
-        fired = np.zeros(shape, dtype=bool)
+        fired = np.zeros((len(outcomes), len(labels)), dtype=bool)
         for index, decision in decisions.items():
             fired[index, list(decision.labels)] = True
-        outputs = [
-            ("scores", "FP32", shape, [float(score) for outcome in outcomes for score in outcome.scores]),
-            ("fired", "BOOL", shape, fired.ravel().tolist()),
-            ("fallback", "BOOL", shape[:1], [decision.fallback for decision in decisions.values()]),
-            ("labels", "BYTES", shape[1:], list(labels)),
-        ]
-        return {
-            "model_name": self.model["name"],
-            "model_version": self.model["version"],
-            **({"id": task.id} if task.id is not None else {}),
-            "outputs": [
-                {"name": name, "datatype": datatype, "shape": shape, "data": data}
-                for name, datatype, shape, data in outputs
-            ],
+        tensors: dict[str, NDArray[Any] | Sequence[str]] = {
+            "scores": np.stack([outcome.scores for outcome in outcomes]),
+            "fired": fired,
+            "fallback": np.array([decision.fallback for decision in decisions.values()]),
+            "labels": labels,
         }
+        head = {"model_name": self.model["name"], "model_version": self.model["version"]}
+        if task.id is not None:
+            head["id"] = task.id
+        body, content_type, headers = write_tensors(head, tensors, task.outputs)
+        return Answer(200, body, content_type, headers)
 
 
 def _answer(status: int, content: Mapping[str, Any], error: ItemError | None = None) -> Answer:

@@ -10,6 +10,7 @@ import torch
 
 from handler.classifier import Classifier, Prepared, Share
 from handler.cores import use_threads
+from handler.encoding import MAX_BODY
 from handler.errors import ItemError
 from handler.item import Item
 from handler.job import Batch, Job, queued_seconds
@@ -33,11 +34,12 @@ class Service:
         version: str,
         report: Callable[[Batch], None],
         watchdog: Watchdog,
+        max_body: int = MAX_BODY,
     ) -> None:
         """report: called with each batch, after its answers are made. watchdog: ends
-        the process if a batch hangs."""
+        the process if a batch hangs. max_body: bytes that a compressed body may become."""
         self.classifier = classifier
-        self._parser = Parser(classifier.labels, classifier.options, classifier.settings.limits)
+        self._parser = Parser(classifier.labels, classifier.options, classifier.settings.limits, max_body)
         self._responder = Responder(classifier, {"name": name, "version": version, "sha256": classifier.weights_sha256})
         self._report = report
         self._watchdog = watchdog
@@ -52,10 +54,12 @@ class Service:
         version: str,
         report: Callable[[Batch], None],
         server_limit: float,
+        max_body: int = MAX_BODY,
     ) -> Self:
         """Loads, warms up and checks an unpacked archive. Raises LoadError.
 
         server_limit: seconds after which the server replaces a process that does not answer.
+        max_body: bytes that a compressed body may become.
         """
         classifier = Classifier.load(directory, device, share)
         use_threads(classifier.torch_threads)
@@ -67,7 +71,7 @@ class Service:
         else:
             logger.warning("golden self-check: switched off by handler.self_check in the archive")
         logger.info(watchdog)
-        return cls(classifier, name, version, report, watchdog)
+        return cls(classifier, name, version, report, watchdog, max_body)
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
         """One answer a request, in their order; the images of all of them are classified together.

@@ -24,7 +24,7 @@ HEAP, DIRECT = 64 * MIB, 48 * MIB  # without the bodies of requests
 LIBRARIES = 460 * MIB  # of a worker, with what a batch takes inside the network
 CONVERTED = 380 * MIB  # the same without timm and torch's compiler
 WEIGHTS = 3.4  # times the file: as loaded, recorded, and while it is read
-OTHERS = 48 * MIB  # haproxy and the entry point
+OTHERS = 84 * MIB  # haproxy, the entry point and the process for metadata
 
 SMALL_BODY = MIB // 2  # bytes; a larger body waits in a queue of its own
 SMALL_BODIES = 64  # enough for what few and small workers take

@@ -59,6 +59,7 @@ class FrontEnd:
     body_timeout: int  # seconds that a body may take to arrive
     strict_store: bool  # whether a broken file in the model store stops the start
     stop_grace: int  # most seconds from SIGTERM to the end
+    cors_origins: tuple[str, ...] = ()  # whose pages browsers let read the answers
 
     def __post_init__(self) -> None:
         if not self.management.loopback and not self.tokens:
@@ -122,7 +123,19 @@ def read_front_end(config: Path, environment: Mapping[str, str]) -> FrontEnd:
         body_timeout=seconds("BODY_TIMEOUT", 60, least=1),
         strict_store=check == "strict",
         stop_grace=seconds("STOP_GRACE", 30, least=JAVA_GRACE),
+        cors_origins=_origins(environment.get("CORS_ORIGINS", "")),
     )
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    """As browsers write them in the header Origin, apart by blanks. Raises FrontEndError."""
+    origins = tuple(text.split())
+    for origin in origins:
+        if not re.fullmatch(r"https?://[a-z0-9.-]+(:\d{1,5})?", origin):
+            raise FrontEndError(
+                f"CORS_ORIGINS: {origin}, expected origins such as https://app.example, apart by blanks"
+            )
+    return origins
 
 
 def _read_properties(path: Path) -> dict[str, str]:

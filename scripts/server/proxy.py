@@ -45,7 +45,9 @@ class Proxy:
         self._control = home / "control.sock"
         self._unready = home / "unready_models"
         self._store = home / "store"
+        self._origins = home / "origins"
         self._refused: set[str] = set()
+        self.metadata_socket = home / "metadata.sock"
         self._sockets = {name: home / f"{name}.sock" for name in ("inference", "management", "metrics")}
         self._process: subprocess.Popen[str] | None = None
         self._log: threading.Thread | None = None
@@ -74,6 +76,7 @@ class Proxy:
             "PROXY_INFERENCE_SOCKET": str(self._sockets["inference"]),
             "PROXY_MANAGEMENT_SOCKET": str(self._sockets["management"]),
             "PROXY_METRICS_SOCKET": str(self._sockets["metrics"]),
+            "PROXY_METADATA_SOCKET": str(self.metadata_socket),
             "PROXY_MAX_REQUEST_SIZE": str(self._budget.max_body),
             "PROXY_REQUEST_TIMEOUT": str(self._front.request_timeout),
             "PROXY_QUEUE": str(self._front.job_queue_size),
@@ -82,13 +85,15 @@ class Proxy:
             "PROXY_LARGE_BODIES": str(self._budget.large_bodies),
             "PROXY_UNREADY": str(self._unready),
             "PROXY_STORE": str(self._store),
+            "PROXY_ORIGINS": str(self._origins),
             "PROXY_CONTROL": str(self._control),
             "PROXY_CONNECTIONS": str(_connections()),
         }
 
     def start(self) -> None:
         """Starts to listen. It answers 503 until TorchServe listens, too."""
-        self._unready.touch()  # haproxy reads these two at its start
+        self._unready.touch()  # haproxy reads these three at its start
+        self._origins.write_text("".join(f"{origin}\n" for origin in self._front.cors_origins))
         self._store.write_text(f"{BROKEN} 0\n")
         with contextlib.ExitStack() as stack:
             console = None if self._requests_log is None else stack.enter_context(self._requests_log.open("wb"))

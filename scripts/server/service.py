@@ -15,6 +15,7 @@ from scripts.server.frontend import JAVA_GRACE, FrontEnd
 from scripts.server.haproxy import HaproxyNotFoundError, find_haproxy
 from scripts.server.java import JavaNotFoundError
 from scripts.server.loading import State
+from scripts.server.metadata import Metadata
 from scripts.server.model_watch import ModelWatch
 from scripts.server.ports import Ports
 from scripts.server.proxy import Proxy
@@ -25,7 +26,7 @@ from scripts.server.torchserve import ServerError, TorchServe
 
 logger = logging.getLogger("entrypoint")
 
-TORCHSERVE, HAPROXY = "TorchServe", "haproxy"
+TORCHSERVE, METADATA, HAPROXY = "TorchServe", "metadata", "haproxy"
 POLL = 1.0  # seconds
 STALLED = 124  # the exit code, that of timeout(1)
 
@@ -57,6 +58,8 @@ class Service:
         except (HaproxyNotFoundError, MemoryBudgetError) as error:
             return fail(str(error))
         proxy = Proxy(program, front, budget, self.home, None if self.console else self.logs / "haproxy.log")
+        console = None if self.console else self.logs / "metadata.log"
+        metadata = Metadata(front, proxy.metadata_socket, self.home, console)
         client = Client(front.inference.url, front.management.url, self.home / KEY_FILE)
         server = TorchServe(
             self.archives,
@@ -71,6 +74,7 @@ class Service:
         )
         try:
             supervisor.start(TORCHSERVE, server, JAVA_GRACE)
+            supervisor.start(METADATA, metadata, 0)
             supervisor.start(HAPROXY, proxy, front.stop_grace - JAVA_GRACE)
             logger.info(f"inference on {front.inference}, management on {front.management}, metrics on {front.metrics}")
             logger.info(budget)

@@ -104,7 +104,9 @@ def test_several_images_of_several_requests_come_back_to_their_own(
 
 @pytest.mark.parametrize("header", ["describe", "Describe", "explain", "DESCRIBE"])
 def test_a_clients_header_breaks_nobodys_request(handler: MultiLabelHandler, demo_directory: Path, header: str) -> None:
-    bodies, statuses = _handle(handler, demo_directory, [{"body": bytearray(CHELSEA)}] * 3, {0: {header: "True"}})
+    bodies, statuses = _handle(
+        handler, demo_directory, [{"body": bytearray(CHELSEA)}] * 3, {0: {header: "True", "url_path": ""}}
+    )
     assert [status for status, _ in statuses[1:]] == [200, 200]
     assert [len(body["labels"]) for body in bodies[1:]] == [3, 3]
     assert "labels" in bodies[0] or bodies[0]["error"]["code"] == "explain_unsupported"
@@ -123,11 +125,32 @@ def test_rows_become_requests(handler: MultiLabelHandler, demo_directory: Path) 
     """Form fields stand among TorchServe's headers as mappings: none of them is taken for a header."""
     form = {"x-top-k": {"content-type": "text/plain"}, "explain": {"content-type": None}, "X-Threshold": "0.3"}
     handler.context = _context(demo_directory)
-    handler.context.request_processor = [RequestProcessor(form), RequestProcessor({"explain": "True"})]
+    handler.context.request_processor = [RequestProcessor(form), RequestProcessor({"explain": "True", "url_path": ""})]
     handler.context.request_ids = {0: "a", 1: "b"}
     first, second = handler.preprocess([{"data": COFFEE, "top_k": b"1"}, {"body": COFFEE}])
     assert first == Request("a", "predict", {"x-threshold": "0.3"}, (("data", COFFEE), ("top_k", b"1")))
-    assert second == Request("b", "explain", {"explain": "True"}, body=COFFEE)
+    assert second == Request("b", "explain", {"explain": "True", "url_path": ""}, body=COFFEE)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "protocol"),
+    [
+        ({"X-Protocol": "v1", "explain": "False", "url_path": ""}, b"{}", "v1"),
+        ({"X-Protocol": "native", "explain": "False"}, {"inputs": []}, "native"),
+        ({"X-Protocol": "v3"}, b"", "native"),
+        ({"explain": "False"}, {"instances": []}, "v1"),
+        ({"explain": "False"}, b"{", "v2"),
+        ({"explain": "False", "url_path": ""}, {"instances": []}, "native"),
+    ],
+)
+def test_the_protocol_is_the_routes(
+    handler: MultiLabelHandler, demo_directory: Path, headers: dict[str, str], body: object, protocol: str
+) -> None:
+    handler.context = _context(demo_directory)
+    handler.context.request_processor = [RequestProcessor(headers)]
+    handler.context.request_ids = {0: "a"}
+    [request] = handler.preprocess([{"body": body, "model_name": "cats", "top_k": "1"}])
+    assert (request.protocol, request.fields) == (protocol, (("top_k", "1"),))
 
 
 def test_describe_is_a_row_without_any_input(handler: MultiLabelHandler, demo_directory: Path) -> None:

@@ -1,5 +1,8 @@
 import base64
+import gzip
 import json
+import zlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -7,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from handler.encoding import MAX_BODY
 from handler.errors import ItemError
-from handler.messages import Request
+from handler.messages import Protocol, Request
 from handler.options import Options
 from handler.parser import Parser, Task
 from handler.settings import Limits
@@ -16,12 +20,14 @@ from handler.settings import Limits
 LIMITS = Limits(max_images=3, max_image_bytes=1024)
 PARSER = Parser(("ant", "bee", "cat"), Options(np.array([0.4, 0.5, 0.6]), 3, all_scores=False), LIMITS)
 IMAGE = b"\x89PNG any bytes"
+PNG = b"\x89PNG\r\n\x1a\n and more"
+CHELSEA_START = b"\xff\xd8\xff\xe0"
 B64 = base64.b64encode(IMAGE).decode()
 JSON = {"content-type": "application/json"}
 
 
-def _parse(body: object, headers: dict[str, str] | None = None) -> Task:
-    return PARSER.parse(Request("id", "predict", headers or {}, body=body))
+def _parse(body: object, headers: dict[str, str] | None = None, protocol: Protocol = "native") -> Task:
+    return PARSER.parse(Request("id", "predict", headers or {}, body=body, protocol=protocol))
 
 
 def _form(fields: dict[str, Any], headers: dict[str, str] | None = None) -> Task:
@@ -29,7 +35,9 @@ def _form(fields: dict[str, Any], headers: dict[str, str] | None = None) -> Task
 
 
 def _json(body: object) -> Task:
-    return _parse(body, JSON)
+    """To the route that takes such a body."""
+    keys = body if isinstance(body, dict) else {}
+    return _parse(body, JSON, "v1" if "instances" in keys else "v2" if "inputs" in keys else "native")
 
 
 def _error(task: Task) -> str:
@@ -73,7 +81,14 @@ def test_grpc_with_an_option() -> None:
 
 @pytest.mark.parametrize("name", ["photo", "datum", "image12345", "xdata", "\n"])
 def test_other_form_fields_are_refused(name: str) -> None:
-    assert _error(_form({"data": IMAGE, name: IMAGE})) == "bad_option"
+    task = _form({"data": IMAGE, name: b"words"})
+    assert _error(task) == "bad_option"
+    assert "threshold, top_k, all_scores; a field named image, data or file" in str(task.error)
+
+
+@pytest.mark.parametrize("name", ["photo", "img", "upload[]", "\n"])
+def test_a_field_of_any_name_that_begins_as_an_image_is_one(name: str) -> None:
+    assert _form({name: bytearray(PNG), "image": IMAGE}).payloads == (PNG, IMAGE)
 
 
 @pytest.mark.parametrize(
@@ -166,19 +181,25 @@ def test_malformed_kserve_v2(body: object) -> None:
         ("", {}, "no_payload"),
         (b"{", JSON, "bad_json"),
         (b"{", {"content-type": "Application/JSON; charset=utf-8"}, "bad_json"),
-        ("words", {"content-type": "text/plain"}, "not_an_image"),
+        ("{", {"content-type": "text/plain"}, "bad_json"),
+        (b'"words"', JSON, "bad_request"),
         ("words", JSON, "bad_request"),
         (5, JSON, "bad_request"),
         ({"garbage\ufffd": b""}, {}, "bad_option"),
         ({}, JSON, "no_payload"),
         ([], JSON, "no_payload"),
         ({"image": []}, JSON, "no_payload"),
-        ({"instances": []}, JSON, "no_payload"),
-        ({"instances": B64}, JSON, "bad_request"),
+        ({"instances": [B64]}, JSON, "bad_request"),
+        (_v2(), JSON, "bad_request"),
         ({"image": B64, "data": B64}, JSON, "bad_request"),
         ({"image": B64, "treshold": 0.5}, JSON, "bad_option"),
         ([B64] * 4, JSON, "too_many_images"),
         (IMAGE, {"x-top-k": "9"}, "bad_option"),
+        (IMAGE, {"content-encoding": "br"}, "unsupported_encoding"),
+        (IMAGE, {"content-encoding": "gzip"}, "bad_request"),
+        (zlib.compress(bytes(MAX_BODY + 1)), {"content-encoding": "deflate"}, "too_many_bytes"),
+        (IMAGE, {"content-type": "multipart/form-data"}, "bad_request"),
+        (b"a=b", {"x-content-type": "Application/X-WWW-Form-Urlencoded"}, "form_encoded"),
     ],
 )
 def test_refused_bodies(body: object, headers: dict[str, str], code: str) -> None:
@@ -273,3 +294,41 @@ def _check(task: Task) -> None:
     assert all(400 <= error.status < 500 for error in errors)
     assert (task.error is None) == bool(task.payloads)
     assert len(task.payloads) <= LIMITS.max_images
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"content-type": "text/plain"},
+        {"content-type": "Application/JSON; charset=utf-8"},
+        {"x-content-type": "x/y"},
+    ],
+)
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf", b" \r\n\t"])
+def test_json_is_json_whatever_it_is_called(headers: dict[str, str], start: bytes) -> None:
+    assert _parse(start + json.dumps({"image": B64}).encode(), headers).payloads == (IMAGE,)
+    assert _parse(start + json.dumps([B64, B64]).encode(), headers).payloads == (IMAGE, IMAGE)
+    assert _parse(start + json.dumps({"instances": [B64]}).encode(), headers, "v1").payloads == (IMAGE,)
+    assert _parse(start + json.dumps(_v2()).encode(), headers, "v2").payloads == (IMAGE,)
+
+
+@pytest.mark.parametrize("body", [b'{"inputs": [', b"AAA", b'"AAA"', b"5", b"null", b"", b"\xff", CHELSEA_START])
+@pytest.mark.parametrize("protocol", ["v1", "v2"])
+def test_the_route_tells_the_protocol_also_of_what_is_broken(body: bytes, protocol: Protocol) -> None:
+    task = _parse(body, {}, protocol)
+    assert task.protocol == protocol
+    assert _error(task) in ("bad_json", "bad_request", "no_payload")
+
+
+@pytest.mark.parametrize(("encoding", "compress"), [("gzip", gzip.compress), ("Deflate", zlib.compress)])
+def test_compressed_bodies(encoding: str, compress: Callable[[bytes], bytes]) -> None:
+    for content in (IMAGE, json.dumps({"image": B64}).encode()):
+        assert _parse(compress(content), {"content-encoding": encoding}).payloads == (IMAGE,)
+
+
+def test_the_query_of_invocations_goes_with_any_body() -> None:
+    for body in (IMAGE, json.dumps({"image": B64}).encode(), {"image": B64}):
+        task = PARSER.parse(Request("id", fields=(("top_k", "1"),), body=body))
+        assert task.options is not None
+        assert (task.payloads, task.options.top_k) == ((IMAGE,), 1)

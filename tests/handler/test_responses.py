@@ -14,6 +14,7 @@ from handler.messages import Answer
 from handler.options import Options
 from handler.parser import Task
 from handler.responses import Label, ModelId, Prediction, Responder
+from handler.tensors import OUTPUTS
 from handler.thresholds import Decision
 
 MODEL: ModelId = {"name": "demo", "version": "1.0", "sha256": "0" * 64}
@@ -31,7 +32,8 @@ def _options(threshold: float = 0.5, top_k: int = 2, all_scores: bool = False) -
 
 
 def _task(protocol: Any = "native", many: bool = False, **options: Any) -> Task:
-    return Task(protocol, (b"x",), many, _options(**options), "7" if protocol == "v2" else None)
+    outputs = tuple((name, False) for name in OUTPUTS)
+    return Task(protocol, (b"x",), many, _options(**options), "7" if protocol == "v2" else None, outputs)
 
 
 def _body(answer: Answer) -> Any:

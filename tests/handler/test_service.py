@@ -174,7 +174,7 @@ def test_many_labels_cost_no_more_than_their_number(demo: Classifier) -> None:
     thresholds = json.dumps({f"label {index}": 0.25 for index in range(300)})
     tensor = {"name": "images", "shape": [0], "datatype": "BYTES", "data": []}
     body = {"inputs": [tensor], "parameters": {"threshold": thresholds}}
-    [answer] = _service(wide).answer([Request("a", body=body)])
+    [answer] = _service(wide).answer([Request("a", body=body, protocol="v2")])
     assert answer.status == 400
     assert "no_payload" in answer.body.decode()
     assert Label.compared <= 2 * len(names)

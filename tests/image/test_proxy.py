@@ -49,7 +49,7 @@ def _running(program: Path, ports: Ports, home: Path) -> Iterator[Proxy]:
 def test_haproxy_accepts_its_configuration_without_a_warning(haproxy: Path, tmp_path: Path) -> None:
     """A warning would be printed to the container's console, whose lines are JSON."""
     variables = Proxy(haproxy, read_front_end(CONFIG, {}), BUDGET, tmp_path).variables()
-    for name in ("PROXY_UNREADY", "PROXY_STORE"):
+    for name in ("PROXY_UNREADY", "PROXY_STORE", "PROXY_ORIGINS"):
         Path(variables[name]).touch()
     command = [str(haproxy), "-c", "-f", str(HAPROXY)]
     done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, timeout=60)
@@ -99,6 +99,34 @@ def test_a_request_that_is_not_answered_in_time_is_cut_off(haproxy: Path, tmp_pa
     assert proxy.stop(0.1), "stopping twice is no error"
 
 
+PAGE = "https://app.example:8443"
+# What a browser asks before it sends a photo of a page's; and requests that haproxy answers itself.
+ASKED = [
+    ("OPTIONS", "/predictions/cats", {"Access-Control-Request-Method": "POST"}, 204),
+    ("GET", "/ping", {}, 503),
+    ("GET", "/predictions/cats", {}, 405),
+    ("POST", "/predictions/cats", {}, 503),
+]
+
+
+def test_pages_of_the_origins_that_are_named_read_every_answer_and_no_others(haproxy: Path, tmp_path: Path) -> None:
+    ports = free_ports()
+    front = read_front_end(CONFIG, {**_addresses(ports), "CORS_ORIGINS": f"http://127.0.0.1:3000 {PAGE}"})
+    proxy = Proxy(haproxy, front, BUDGET, tmp_path)
+    proxy.start()
+    try:
+        wait_for(lambda: ports.inference in ports.taken())
+        for method, path, headers, status in ASKED:
+            for origin in (PAGE, "https://app.example", "null", f"{PAGE}.evil.example"):
+                url = f"http://127.0.0.1:{ports.inference}{path}"
+                answer = requests.request(method, url, headers={**headers, "Origin": origin}, timeout=60)
+                allowed = answer.headers.get("Access-Control-Allow-Origin")
+                assert allowed == (PAGE if origin == PAGE else None)
+                assert answer.status_code == status or (origin != PAGE and status == 204)
+    finally:
+        proxy.stop(1)
+
+
 LONG = "a" * 4000
 REFUSED = [
     ("POST /predictions/cats HTTP/3.7", 400, "bad_request"),
@@ -133,10 +161,20 @@ def test_what_http_does_not_allow_is_refused_in_json(haproxy: Path, tmp_path: Pa
             assert requests.post(f"http://127.0.0.1:{ports.inference}{path}", timeout=60).status_code == 503
 
 
+def _written(text: str, parts: tuple[str, str, str]) -> str:
+    for name, part in zip(("opening", "middle", "closing"), parts, strict=True):
+        text = text.replace(f"%[var(txn.{name})]", part)
+    return text.replace("'\"'\"'", "'")
+
+
 def test_every_answer_is_json_and_says_what_the_handler_says() -> None:
-    texts = re.findall(r" string '((?:[^']|'\"'\"')*)'", HAPROXY.read_text(encoding="utf-8"))
-    answers = [json.loads(text.replace("'\"'\"'", "'")) for text in texts]
-    assert len(answers) == 26
+    """In this project's form, and in KServe's."""
+    texts = re.findall(r" (?:lf-)?string '((?:[^']|'\"'\"')*)'", HAPROXY.read_text(encoding="utf-8"))
+    native, kserve = ('{"error": {"code": "', '", "message": "', '", "index": null}}'), ('{"error": "', ": ", '"}')
+    for answer in (json.loads(_written(text, kserve)) for text in texts if "txn" in text):
+        assert isinstance(answer["error"], str)
+    answers = [json.loads(_written(text, native)) for text in texts]
+    assert len(answers) == 35
     [form_encoded] = [answer for answer in answers if answer.get("error", {}).get("code") == FormEncoded.code]
     assert form_encoded == error_body(FormEncoded(), None)
 

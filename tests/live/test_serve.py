@@ -18,32 +18,13 @@ import pytest
 import requests
 from restless import CLIENTS, Restless
 from samples import CHELSEA, PATIENCE, free_ports, wait_for
+from serving import end, serve
+from serving import served as running
 
 from bench.processes import WORKER
 from scripts.paths import ROOT
 from scripts.server.ports import Ports
 from scripts.server.torchserve import TorchServe
-
-
-def _serve(archive: Path, ports: Ports, logs: Path) -> "subprocess.Popen[str]":
-    options = {
-        "--archive": archive,
-        "--port": ports.inference,
-        "--management-port": ports.management,
-        "--metrics-port": ports.metrics,
-        "--grpc-port": ports.grpc_inference,
-        "--logs": logs,
-        "--timeout": PATIENCE,
-    }
-    arguments = [str(part) for pair in options.items() for part in pair]
-    command = [sys.executable, str(ROOT / "scripts" / "serve.py"), *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def _end(process: "subprocess.Popen[str]") -> None:
-    """Also after a failed test: asked to stop, it stops Java and the workers, which a kill would leave behind."""
-    process.terminate()
-    process.communicate(timeout=PATIENCE)
 
 
 def _is_over(family: list[psutil.Process], ports: Ports) -> None:
@@ -97,16 +78,8 @@ def served(tiny_mar: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     shutil.copy(tiny_mar, store)
     (store / "broken.mar").write_bytes(tiny_mar.read_bytes()[:1000])
     ports = free_ports()
-    process = _serve(store / "tiny.mar", ports, tmp_path_factory.mktemp("logs"))
-    try:
-        assert process.stdout is not None
-        lines: list[str] = []
-        while not lines or "Ctrl-C" not in lines[-1]:
-            lines.append(process.stdout.readline())
-            assert lines[-1], "".join(lines)
-        yield Served(process, ports, "".join(lines))
-    finally:
-        _end(process)
+    with running(store / "tiny.mar", ports, tmp_path_factory.mktemp("logs")) as (process, printed):
+        yield Served(process, ports, printed)
 
 
 def test_it_prints_a_command_that_works(served: Served) -> None:
@@ -136,7 +109,7 @@ def test_haproxy_alone_listens_for_http_and_torchserve_on_files_of_its_user(serv
     ("sent", "status", "code"),
     [
         ({"data": CHELSEA, "headers": {"Content-Type": "application/x-www-form-urlencoded"}}, 415, "form_encoded"),
-        ({"files": {":": b"x"}}, 400, "bad_request"),
+        ({"files": {":": b"x"}}, 400, "bad_option"),
         ({"data": b"hello"}, 415, "not_an_image"),
     ],
 )
@@ -259,7 +232,7 @@ def test_ctrl_c_under_load_loses_no_request_and_stops_all_it_started(served: Ser
 
 def test_it_stops_all_it_started_while_a_worker_loads(tiny_mar: Path, tmp_path: Path) -> None:
     ports = free_ports()
-    process = _serve(tiny_mar, ports, tmp_path / "logs")
+    process = serve(tiny_mar, ports, tmp_path / "logs")
     try:
         wait_for(lambda: bool(_servers(process)) and bool(_servers(process)[0].children()))
         family = psutil.Process(process.pid).children(recursive=True)
@@ -267,7 +240,7 @@ def test_it_stops_all_it_started_while_a_worker_loads(tiny_mar: Path, tmp_path: 
         assert process.wait(PATIENCE) == 0
         _is_over(family, ports)
     finally:
-        _end(process)
+        end(process)
 
 
 def _servers(process: "subprocess.Popen[str]") -> list[psutil.Process]:
@@ -283,7 +256,7 @@ def _servers(process: "subprocess.Popen[str]") -> list[psutil.Process]:
 
 
 def test_it_ends_when_java_dies(tiny_mar: Path, tmp_path: Path) -> None:
-    process = _serve(tiny_mar, free_ports(), tmp_path / "logs")
+    process = serve(tiny_mar, free_ports(), tmp_path / "logs")
     try:
         wait_for(lambda: bool(_servers(process)))
         _servers(process)[0].kill()
@@ -292,7 +265,7 @@ def test_it_ends_when_java_dies(tiny_mar: Path, tmp_path: Path) -> None:
         assert "error: TorchServe ended by itself with code -9" in output
         assert "console.log" in output
     finally:
-        _end(process)
+        end(process)
 
 
 @pytest.mark.slow
@@ -303,14 +276,14 @@ def test_it_ends_when_the_model_does_not_load(tiny_mar: Path, tmp_path: Path) ->
         for name in mar.namelist():
             if name != "model.safetensors":
                 target.writestr(name, mar.read(name))
-    process = _serve(broken, free_ports(), tmp_path / "logs")
+    process = serve(broken, free_ports(), tmp_path / "logs")
     output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert re.search(r"^error: tiny 1\.0: does not load: .*model\.safetensors", output, re.M), output
 
 
 def test_without_an_archive(tmp_path: Path) -> None:
-    process = _serve(tmp_path / "gone.mar", free_ports(), tmp_path / "logs")
+    process = serve(tmp_path / "gone.mar", free_ports(), tmp_path / "logs")
     output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert "gone.mar: missing, expected a .mar" in output

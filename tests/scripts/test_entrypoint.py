@@ -22,7 +22,7 @@ from scripts.server.worker_log import WorkerLog
 
 
 class Child:
-    """Stands in for TorchServe and haproxy."""
+    """Stands in for TorchServe, the process for metadata and haproxy."""
 
     code: int | None = None
 
@@ -48,8 +48,12 @@ def children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[
         def loading(self) -> Loading:
             return Loading([], Client("", ""), WorkerLog(tmp_path))
 
+    class Teller(Child):
+        def __init__(self, front: Any, socket: Path, home: Path, console: Path | None) -> None: ...
+
     class Doorkeeper(Child):
         torchserve_variables = Proxy.torchserve_variables
+        metadata_socket = tmp_path / "metadata.sock"
         _sockets = {"inference": tmp_path, "management": tmp_path, "metrics": tmp_path}
 
         def __init__(self, program: Path, front: Any, budget: Any, home: Path, log: Path | None) -> None:
@@ -68,6 +72,7 @@ def children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[
     monkeypatch.setattr(entrypoint, "MODEL_STORE", tmp_path)
     monkeypatch.setattr(entrypoint, "STATE", tmp_path / "state")
     monkeypatch.setattr(service, "TorchServe", Server)
+    monkeypatch.setattr(service, "Metadata", Teller)
     monkeypatch.setattr(service, "Proxy", Doorkeeper)
     monkeypatch.setattr(service, "POLL", 0.0)
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
@@ -79,7 +84,8 @@ def children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[
         logging.getLogger(name).propagate = True
 
 
-STARTED_AND_STOPPED = ["start Server", "start Doorkeeper", "stop Doorkeeper", "stop Server"]
+ALL = ("Server", "Teller", "Doorkeeper")
+STARTED_AND_STOPPED = [*(f"start {name}" for name in ALL), *(f"stop {name}" for name in reversed(ALL))]
 
 
 def test_sigterm_stops_both_in_order(

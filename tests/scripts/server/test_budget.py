@@ -119,7 +119,8 @@ def test_one_worker_a_graphics_card_else_one_a_core(
 
 
 def test_where_not_even_one_large_body_fits_bodies_may_be_smaller() -> None:
-    assert plan(GIB, [_model()], MAX_BODY).max_body == MAX_BODY // 2
+    assert plan(GIB, [_model()], MAX_BODY).max_body == MAX_BODY // 4
+    assert plan(GIB + 64 * MIB, [_model()], MAX_BODY).max_body == MAX_BODY // 2
     assert plan(2 * GIB, [_model()], MAX_BODY).max_body == MAX_BODY
 
 

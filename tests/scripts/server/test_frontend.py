@@ -60,6 +60,12 @@ def test_grpc_management_stays_on_loopback_even_with_tokens() -> None:
         ("TS_JOB_QUEUE_SIZE", "many", "job_queue_size: many, expected a number of requests"),
         ("REQUEST_TIMEOUT", "0", "REQUEST_TIMEOUT: 0, expected whole seconds, 1 or more"),
         ("STOP_GRACE", "4", "STOP_GRACE: 4, expected whole seconds, 5 or more"),
+        ("CORS_ORIGINS", "*", "CORS_ORIGINS: *, expected origins such as https://app.example, apart by blanks"),
+        (
+            "CORS_ORIGINS",
+            "http://a/",
+            "CORS_ORIGINS: http://a/, expected origins such as https://app.example, apart by blanks",
+        ),
     ],
 )
 def test_what_can_not_be(name: str, value: str, message: str) -> None:
