@@ -67,8 +67,8 @@ def test_what_can_stop_a_measurement(error: Exception, line: str, capsys: pytest
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--only", "FastAPI"], "--only: FastAPI: no archive of this project is among them, expected one of: this"),
-        (["--only", "FastAPI", "LitServe"], "--only: FastAPI LitServe: no archive of this project"),
+        (["--only", "FastAPI"], "--only: FastAPI: expected a part of 'this project, as packaged'"),
+        (["--only", "FastAPI", "LitServe"], "--only: FastAPI LitServe: expected a part of 'this project, as packaged'"),
         (["--sizes", "500x375"], "--sizes: 500x375: one size, expected two or more"),
     ],
 )

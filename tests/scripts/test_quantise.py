@@ -32,6 +32,8 @@ CPU = torch.device("cpu")
 WIDE = ["--margin", "0.4", "--resamples", "50", "--photos", "12"]
 PICTURES = 60
 
+pytestmark = pytest.mark.slow  # NNCF takes seconds to import, and more for a network
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -96,7 +98,6 @@ def test_the_evidence_travels_with_it(quantised: Path, data: Path) -> None:
     assert card["labels"].keys() == set(TINY_LABELS)
 
 
-@pytest.mark.slow
 def test_the_same_photos_give_the_same_bytes(quantised: Path, tiny_mar: Path, data: Path, tmp_path: Path) -> None:
     moved = shutil.copytree(data.parent, tmp_path / "moved")
     again = tmp_path / "again.mar"
@@ -198,7 +199,6 @@ def test_without_nncf_it_says_what_to_install(
     assert 'expected the extra "int8": make install' in said
 
 
-@pytest.mark.slow
 def test_a_tuned_archive_is_quantised_from_float32(tiny_mar: Path, data: Path, tmp_path: Path) -> None:
     tuned, output = tmp_path / "tuned.mar", tmp_path / "x.mar"
     write_variant(
