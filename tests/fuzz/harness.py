@@ -5,12 +5,13 @@ The first byte says how the request came (seeds.py writes such inputs). Nothing 
 """
 
 import json
+from typing import cast, get_args
 
 import numpy as np
 
 from handler.decode import decode
 from handler.errors import ItemError, attempt
-from handler.messages import Request
+from handler.messages import Protocol, Request
 from handler.meter import Allowance
 from handler.options import Options
 from handler.parser import Parser, Task
@@ -41,9 +42,12 @@ def _request(content: bytes) -> Request | None:
     kind, rest = content[0] % 4 if content else RAW, content[1:]
     if kind == JSON:
         try:
-            return Request("fuzz", headers={"content-type": "application/json"}, body=json.loads(rest))
+            body = json.loads(rest)
         except (ValueError, RecursionError):
             return None
+        keys = body if isinstance(body, dict) else ()
+        protocol: Protocol = "v1" if "instances" in keys else "v2" if "inputs" in keys else "native"
+        return Request("fuzz", headers={"content-type": "application/json"}, body=body, protocol=protocol)
     if kind == FORM:
         parts = rest.split(b"\0\0\0")
         names = [part.decode(errors="replace") for part in parts[::2]]
@@ -51,7 +55,10 @@ def _request(content: bytes) -> Request | None:
     if kind == HEADERS:
         head, _, body = rest.partition(b"\n\n")
         lines = [line.partition(":") for line in head.decode("latin-1").split("\n")]
-        return Request("fuzz", headers={name.lower(): value for name, _, value in lines}, body=bytearray(body))
+        headers = {name.lower(): value for name, _, value in lines}
+        said = headers.get("x-protocol")
+        protocol = cast(Protocol, said) if said in get_args(Protocol) else "native"
+        return Request("fuzz", headers=headers, body=bytearray(body), protocol=protocol)
     return Request("fuzz", body=bytearray(rest))
 
 

@@ -1,8 +1,10 @@
 """What the fuzzer starts from: a small image of each format, and each form of a request."""
 
 import base64
+import gzip
 import io
 import json
+import zlib
 from collections.abc import Iterator
 
 from fuzz.harness import FORM, HEADERS, JSON, RAW
@@ -24,9 +26,23 @@ def seeds() -> Iterator[bytes]:
         {"id": "1", "inputs": [{"name": "x", "shape": [1], "datatype": "BYTES", "data": [text]}], "parameters": {}},
     ):
         yield bytes([JSON]) + json.dumps(body).encode()
-    yield bytes([FORM]) + b"\0\0\0".join([b"data", images[0], b"threshold", b"0.5", b"file[1]", images[1]])
+    first, second, *_ = (image for image in images if b"\0\0\0" not in image)
+    yield bytes([FORM]) + b"\0\0\0".join([b"data", first, b"threshold", b"0.5", b"file[1]", second])
     yield bytes([HEADERS]) + b'Content-Type:application/json\n\n{"image"'
     yield bytes([HEADERS]) + b'X-Threshold:{"tabby": 1e-3}\nX-Top-K:3\nContent-Type:image/png\n\n' + images[0]
+    yield bytes([HEADERS]) + b"Content-Encoding:gzip\n\n" + gzip.compress(images[0], mtime=0)
+    yield bytes([HEADERS]) + b"Content-Encoding:deflate\n\n" + zlib.compress(images[1])
+    field = b'--b\r\nContent-Disposition: form-data; name="%s"; filename="a"\r\n\r\n%s\r\n'
+    form = b"".join(field % pair for pair in ((b"data", images[0]), (b"data", images[1]), (b"top_k", b"1")))
+    yield bytes([HEADERS]) + b"Content-Type:multipart/form-data; boundary=b\n\n" + form + b"--b--\r\n"
+    element = len(images[0]).to_bytes(4, "little") + images[0]
+    tensor = {"name": "x", "shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": len(element)}}
+    outputs = [{"name": "scores", "parameters": {"binary_data": True}}]
+    head = json.dumps({"inputs": [tensor], "outputs": outputs}).encode()
+    yield bytes([HEADERS]) + b"X-Protocol:v2\nInference-Header-Content-Length:%d\n\n" % len(head) + head + element
+    nested = {"inputs": [{"name": "x", "shape": [1, 1], "datatype": "BYTES", "data": [[text]]}]}
+    yield bytes([HEADERS]) + b"X-Protocol:v2\n\n" + json.dumps(nested).encode()
+    yield bytes([HEADERS]) + b"X-Protocol:v1\n\n" + json.dumps({"instances": [text]}).encode()
 
 
 def _images() -> Iterator[bytes]:

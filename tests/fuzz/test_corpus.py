@@ -17,6 +17,11 @@ def test_nothing_in_it_is_unforeseen() -> None:
     assert {"bad_request", "bad_json", "bad_base64", "no_payload", "too_costly"} <= set(reached)
 
 
+def test_each_seed_reaches_what_it_is_for() -> None:
+    refused = {code for content in seeds() for code in harness.send(content)}
+    assert refused == {"ok", "bad_json"}
+
+
 def test_what_is_unforeseen_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object, **__: object) -> None:
         raise ValueError
