@@ -26,8 +26,8 @@ def seeds() -> Iterator[bytes]:
         {"id": "1", "inputs": [{"name": "x", "shape": [1], "datatype": "BYTES", "data": [text]}], "parameters": {}},
     ):
         yield bytes([JSON]) + json.dumps(body).encode()
-    first, second, *_ = (image for image in images if b"\0\0\0" not in image)
-    yield bytes([FORM]) + b"\0\0\0".join([b"data", first, b"threshold", b"0.5", b"file[1]", second])
+    # Its separator is in every whole image.
+    yield bytes([FORM]) + b"\0\0\0".join([b"data", images[0][:8], b"threshold", b"0.5", b"file[1]", images[1][:8]])
     yield bytes([HEADERS]) + b'Content-Type:application/json\n\n{"image"'
     yield bytes([HEADERS]) + b'X-Threshold:{"tabby": 1e-3}\nX-Top-K:3\nContent-Type:image/png\n\n' + images[0]
     yield bytes([HEADERS]) + b"Content-Encoding:gzip\n\n" + gzip.compress(images[0], mtime=0)
