@@ -87,10 +87,10 @@ def test_a_version_is_registered_and_promoted_from_inside(
     assert container.classify(CHELSEA).json()["model"]["version"] == "1.0"
 
 
-def test_a_form_that_torchserve_can_not_read_is_the_clients_fault(container: Container) -> None:
+def test_a_form_that_torchserve_could_not_read_is_the_clients_fault(container: Container) -> None:
     url = f"http://127.0.0.1:{container.port()}/predictions/cat-breeds"
     answer = requests.post(url, files={":": b"x"}, timeout=PATIENCE)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_request")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_option")
 
 
 def test_slow_clients_are_let_go_and_hold_nobody_up(container: Container) -> None:
