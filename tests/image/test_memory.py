@@ -19,7 +19,7 @@ def _limited(image: str, store: Path, memory: str) -> Container:
 
 
 @pytest.mark.parametrize(
-    ("memory", "said"), [("1g", "bodies at once: 12 up to 512 KiB, 1 up to 16 MiB"), ("700m", None)]
+    ("memory", "said"), [("1g", "bodies at once: 12 up to 512 KiB, 1 up to 8 MiB"), ("700m", None)]
 )
 def test_1_gb_serves_ordinary_photos_and_700_mb_says_what_would_do(
     images: dict[str, str], store: Path, memory: str, said: str | None
