@@ -164,9 +164,9 @@ def _warn(comparison: Comparison) -> None:
 
 def _rare(comparison: Comparison) -> tuple[list[str], list[str]]:
     """Labels that few of the photos have, and those that none has."""
-    support = (comparison.first.decisions.truth == 1).sum(axis=0)
-    few, none = (support > 0) & (support < SUPPORT), support == 0
-    return tuple([name for name, is_so in zip(comparison.labels, part, strict=True) if is_so] for part in (few, none))  # type: ignore[return-value]
+    support = dict(zip(comparison.labels, (comparison.first.decisions.truth == 1).sum(axis=0).tolist(), strict=True))
+    few = [label for label, images in support.items() if 0 < images < SUPPORT]
+    return few, [label for label, images in support.items() if images == 0]
 
 
 def _refusal(shown: Sequence[Sequence[Bound]], used: int) -> str:

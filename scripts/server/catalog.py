@@ -6,10 +6,9 @@ https://github.com/kserve/open-inference-protocol
 import threading
 import time
 from collections.abc import Callable, Mapping
-from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from scripts.server.client import ApiError, Client
+from scripts.server.client import Client
 from scripts.server.readiness import ready_workers
 
 Value = TypeVar("Value")
@@ -32,17 +31,11 @@ class Catalog:
         self._clock = clock
         # TorchServe is asked one question at a time, and a worker likewise: readiness must not wait for a busy worker.
         self._lock, self._worker_lock = threading.Lock(), threading.Lock()
-        self._states: dict[tuple[str, str | None], tuple[float, dict[str, Any] | None]] = {}
-        self._names: tuple[float, list[str]] = (-FRESH, [])
+        self._answers: dict[tuple[str, str | None] | None, tuple[float, Any]] = {}
         self._labels: dict[str, tuple[str, int]] = {}
 
     def models(self) -> list[str]:
-        with self._lock:
-            at, names = self._names
-            if self._clock() - at >= FRESH:
-                names = self._client.models()
-                self._names = (self._clock(), names)
-            return names
+        return self._kept(None, self._client.models)
 
     def ready(self, model: str, version: str | None = None) -> bool:
         """Whether a worker of that version can answer, by default of the default version."""
@@ -66,25 +59,22 @@ class Catalog:
         }
 
     def _state(self, model: str, version: str | None) -> dict[str, Any]:
-        key = (model, version)
-        with self._lock:
-            at, state = self._states.get(key, (-FRESH, None))
-            if self._clock() - at >= FRESH:
-                state = self._described(model, version)
-                if len(self._states) >= MOST:
-                    self._states.clear()
-                self._states[key] = (self._clock(), state)
+        state = self._kept((model, version), lambda: self._client.state(model, version))
         if state is None:
             raise UnknownModelError
         return state
 
-    def _described(self, model: str, version: str | None) -> dict[str, Any] | None:
-        try:
-            return self._client.describe(model, version)
-        except ApiError as error:
-            if error.status == HTTPStatus.NOT_FOUND:
-                return None
-            raise
+    def _kept(self, question: tuple[str, str | None] | None, ask: Callable[[], Value]) -> Value:
+        """What TorchServe answers, or has answered just now. question: model and version, or None for all models."""
+        with self._lock:
+            at, answer = self._answers.get(question, (-FRESH, None))
+            if self._clock() - at < FRESH:
+                return cast(Value, answer)
+            answer = ask()
+            if len(self._answers) >= MOST:
+                self._answers.clear()
+            self._answers[question] = (self._clock(), answer)
+            return answer
 
     def _versions(self, model: str) -> list[str]:
         with self._lock:

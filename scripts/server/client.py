@@ -52,6 +52,15 @@ class Client:
         """The state of one version, by default of the default version. ApiError with status 404 if it isn't there."""
         return self._get("management", _path(model, version), lambda answer: _check_state(answer[0]))
 
+    def state(self, model: str, version: str | None = None) -> dict[str, Any] | None:
+        """The same; None if it is not registered."""
+        try:
+            return self.describe(model, version)
+        except ApiError as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+
     def versions(self, model: str) -> list[dict[str, Any]]:
         """The state of every version, in no order; empty if there is no such model."""
         try:

@@ -7,6 +7,7 @@ from pathlib import Path
 from scripts.paths import ROOT
 from scripts.server.client import KEY_FILE
 from scripts.server.frontend import FrontEnd
+from scripts.server.process_group import start_group
 
 
 class Metadata:
@@ -22,19 +23,7 @@ class Metadata:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        console = None if self._console is None else self._console.open("wb")
-        try:
-            self._process = subprocess.Popen(
-                self._command,
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=console,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        finally:
-            if console is not None:
-                console.close()
+        self._process = start_group(self._command, ROOT, self._console)
 
     def ended(self) -> int | None:
         """The exit code, or None while it runs."""

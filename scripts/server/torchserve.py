@@ -4,7 +4,6 @@ Java is started directly, with the command line that TorchServe's own launcher b
 that no signal would reach it.
 """
 
-import contextlib
 import os
 import shutil
 import subprocess
@@ -27,7 +26,7 @@ from scripts.server.frontend import FrontEndError, read_front_end
 from scripts.server.java import find_java
 from scripts.server.loading import Loading, State
 from scripts.server.ports import Ports
-from scripts.server.process_group import stop_group
+from scripts.server.process_group import start_group, stop_group
 from scripts.server.readiness import has_its_workers
 from scripts.server.worker_log import WorkerLog
 
@@ -126,10 +125,9 @@ class TorchServe:
         self.stop()
 
     def start(self) -> None:
-        """Starts Java. Raises ServerError if a port is taken or the memory does not suffice, or JavaNotFoundError.
+        """Starts Java, in a session of its own, so that stop() can end it in order.
 
-        Java gets a session of its own, so that a Ctrl-C in the terminal doesn't reach it, and stop() can end it in
-        order.
+        Raises ServerError if a port is taken or the memory does not suffice, or JavaNotFoundError.
         """
         check_free(self.ports)
         budget = self._budget or _plan(self.archives)
@@ -139,17 +137,10 @@ class TorchServe:
         # Java unpacks archives and creates the workers' sockets here. The path is short, because that of a socket is
         # limited, and private, because two servers give their sockets the same names.
         self._home = self._home or Path(tempfile.mkdtemp(prefix="ts-"))
-        with contextlib.ExitStack() as stack:
-            console = stack.enter_context(self.console.open("wb")) if self._own_console else None
-            self._process = subprocess.Popen(
-                self._command(java, self._home, budget),
-                cwd=self._home,
-                env=self._environment(budget),
-                stdin=subprocess.DEVNULL,
-                stdout=console,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        console = self.console if self._own_console else None
+        self._process = start_group(
+            self._command(java, self._home, budget), self._home, console, self._environment(budget)
+        )
 
     def loading(self) -> Loading:
         """Follows the archives from now on."""

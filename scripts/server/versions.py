@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Collection, Mapping
-from http import HTTPStatus
 from typing import Any
 
 from scripts.archive.manifest import natural
@@ -27,12 +26,7 @@ class Versions:
 
     def state(self, name: str, version: str | None = None) -> dict[str, Any] | None:
         """The state of one version, by default of the default version; None if it is not registered."""
-        try:
-            return self._client.describe(name, version)
-        except ApiError as error:
-            if error.status == HTTPStatus.NOT_FOUND:
-                return None
-            raise
+        return self._client.state(name, version)
 
     def existing(self, name: str, version: str) -> dict[str, Any]:
         """The state of a version. Raises LifecycleError if it is not registered."""
